@@ -1,0 +1,113 @@
+"""Reverse-mode derivatives over the calls of an open trace.
+
+The derivative is recorded into the same trace, by rules that are written in terms of primitives, so it can
+be differentiated again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oneiros.core.graph import Trace, current_trace, symbols
+from oneiros.core.primitives import add, broadcast_to
+from oneiros.core.symbol import Symbol
+
+__all__ = ["NotDifferentiable", "gradient", "is_differentiable"]
+
+_DIFFERENTIABLE = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
+
+
+class NotDifferentiable(TypeError):
+    """Raised when a derivative is asked through an operation that has none."""
+
+
+def is_differentiable(x):
+    """Whether derivatives flow to `x`: a symbol of floating or complex dtype."""
+    return isinstance(x, Symbol) and x.dtype in _DIFFERENTIABLE
+
+
+def gradient(outputs, cotangents, wrt):
+    """Symbols for the sums of `cotangents` times d `outputs` / d `wrt`.
+
+    Args:
+        outputs: Symbols of the open trace.
+        cotangents: One symbol or array for each output, or None for zero.
+        wrt: Symbols to differentiate by.
+    """
+    calls = list(current_trace().calls)
+    needs = {id(w) for w in wrt}
+    active = []
+    for call in calls:
+        if any(id(s) in needs for s in symbols(call.args)):
+            moving = [s for s in call.outputs if s.dtype in _DIFFERENTIABLE]
+            if moving:
+                active.append(call)
+                needs.update(map(id, moving))
+    pending = {}
+    for y, g in zip(outputs, cotangents):
+        if g is not None and id(y) in needs:
+            pending.setdefault(id(y), []).append(g)
+    kept = {id(w): w for w in wrt}
+    for call in reversed(active):
+        g = [_total(pending[id(s)]) if id(s) in pending else None for s in call.outputs]
+        if all(v is None for v in g):
+            continue
+        for s, v in zip(call.outputs, g):
+            if id(s) in kept:
+                pending[id(s)] = [v]
+            else:
+                pending.pop(id(s), None)
+        for x, gx in zip(call.args, _cotangents(call, g)):
+            if gx is not None and id(x) in needs and is_differentiable(x):
+                pending.setdefault(id(x), []).append(gx)
+    return [
+        _total(pending[id(w)]) if id(w) in pending else zeros(w.shape, w.dtype) for w in wrt
+    ]
+
+
+def _cotangents(call, g):
+    target = call.target
+    rule = target.vjp_rule
+    if rule is not None:
+        if call.single:
+            return rule(g[0], call.outputs[0], *call.args, **call.kwargs)
+        return rule(g, call.outputs, *call.args, **call.kwargs)
+    body = getattr(target, "body", None)
+    if body is None:
+        raise NotDifferentiable(
+            f"'{target.name}' has no reverse-mode derivative, and a trainable weight or a "
+            "differentiated input lies behind it; use ops.stop_gradient on its result, or another op"
+        )
+    args = [x for x in symbols(call.args) if is_differentiable(x)]
+    made = body(*call.args, **call.kwargs)
+    grads = gradient([made] if call.single else list(made), g, args)
+    by_id = {id(x): v for x, v in zip(args, grads)}
+    return [by_id.get(id(x)) for x in call.args]
+
+
+def _total(terms):
+    total = terms[0]
+    for term in terms[1:]:
+        total = add(total, term)
+    return total
+
+
+def zeros(shape, dtype):
+    from oneiros.core.dtypes import np_dtype
+
+    return broadcast_to(np.zeros((), np_dtype(dtype)), shape=tuple(shape))
+
+
+def vjp_graph(graph, keep=()):
+    """The graph of (inputs, cotangents of the floating outputs) -> cotangents of the floating inputs."""
+    from oneiros.core.graph import Graph, run
+
+    with Trace(keep) as t:
+        inputs = [Symbol(s.shape, s.dtype) for s in graph.inputs]
+        outputs = run(graph, inputs)
+        moving = [i for i, y in enumerate(graph.outputs) if is_differentiable(y)]
+        g = [Symbol(graph.outputs[i].shape, graph.outputs[i].dtype) for i in moving]
+        wrt = [x for x in inputs if is_differentiable(x)]
+        live = [(outputs[i], gi) for i, gi in zip(moving, g) if isinstance(outputs[i], Symbol)]
+        grads = gradient([y for y, _ in live], [gi for _, gi in live], wrt)
+    return Graph(t.calls, [*inputs, *g], grads)

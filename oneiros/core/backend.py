@@ -1,0 +1,194 @@
+"""Backends: found by name, asked for kernels by array type.
+
+A backend is a module (`oneiros/backends/NAME.py`) that makes one `Backend` and calls it `BACKEND`. It is
+loaded on first use, by name or by the entry point group `oneiros.backends`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+
+import numpy as np
+
+from oneiros.core import config
+
+__all__ = ["Backend", "UnsupportedOp", "current", "load", "owner", "to_array", "to_numpy"]
+
+LOADED = {}
+FASTER = set()  # names of the composite ops for which a loaded backend has a kernel
+ALIASES = {"theano": "pytensor"}
+PLAIN = {np.ndarray, np.generic, bool, int, float, complex, type(None)}
+
+
+class UnsupportedOp(NotImplementedError):
+    """Raised before anything runs when a backend has no kernel for an op."""
+
+
+class Backend:
+    """What a backend gives: kernels, conversions, variables, compilation.
+
+    Args:
+        name: Its name.
+        primitives: Primitive to kernel.
+        faster: Name of a composite op to a kernel with the op's own signature.
+        array_types: A predicate over types, true for this backend's arrays.
+        native: Whether eager tensors and autodiff are the framework's own.
+    """
+
+    native = False
+
+    def __init__(self, name, primitives, faster=None):
+        self.name, self.primitives, self.faster = name, primitives, faster or {}
+        LOADED[name] = self
+        FASTER.update(self.faster)
+
+    # What each backend defines ---------------------------------------------------------------
+    def owns(self, kind):
+        """Whether arrays of type `kind` are this backend's."""
+        raise NotImplementedError
+
+    def to_array(self, x, dtype=None):
+        """`x` (number, list, NumPy array, this backend's array) as this backend's array."""
+        raise NotImplementedError
+
+    def to_numpy(self, x):
+        """This backend's array as a NumPy array."""
+        raise NotImplementedError
+
+    def compile(self, graph, donate=()):
+        """A function of flat arrays that runs `graph`; inputs at positions `donate` may be reused."""
+        raise NotImplementedError
+
+    def variable(self, value, variable):
+        """The storage for a variable's host array."""
+        return self.to_array(value)
+
+    def read(self, storage):
+        """The array in a variable's storage."""
+        return storage
+
+    def assign(self, storage, value):
+        """The storage after `value` was put into it."""
+        return value
+
+    def device(self, name):
+        """A scope in which arrays are made on the device `name`."""
+        return contextlib.nullcontext()
+
+    def devices(self):
+        """The names of the devices that this backend sees."""
+        return ["cpu:0"]
+
+    # What follows ----------------------------------------------------------------------------
+    def kernel(self, primitive):
+        """The kernel of `primitive`, or a clear refusal."""
+        try:
+            return self.primitives[primitive]
+        except KeyError:
+            raise UnsupportedOp(
+                f"backend '{self.name}' has no kernel for '{primitive.name}'; use another backend "
+                "(ONEIROS_BACKEND, or oneiros.config.set_backend) for models that need it"
+            ) from None
+
+    def __repr__(self):
+        return f"<backend {self.name}>"
+
+
+@functools.cache
+def load(name):
+    """The backend called `name`, imported if needed."""
+    name = ALIASES.get(name, name)
+    if name in LOADED:
+        return LOADED[name]
+    try:
+        module = importlib.import_module(f"oneiros.backends.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"oneiros.backends.{name}":
+            raise ImportError(
+                f"backend '{name}' needs the package '{error.name}', which is not installed: "
+                f"pip install 'oneiros[{name}]'"
+            ) from error
+        points = importlib.metadata.entry_points(group="oneiros.backends", name=name)
+        if not points:
+            raise ValueError(f"there is no backend called '{name}'") from None
+        module = next(iter(points)).load()
+    return module.BACKEND
+
+
+_current = None
+
+
+def current():
+    """The session's backend."""
+    return _current or _choose(config.backend())
+
+
+def _choose(name):
+    """Make `name` the session's backend; kernels found for plain arrays are forgotten."""
+    global _current
+    from oneiros.core.primitive import PRIMITIVES
+
+    _current = load(name)
+    for p in PRIMITIVES.values():
+        p.kernels.clear()
+    return _current
+
+
+def _forget(_name):
+    global _current
+    _current = None
+
+
+config.on_backend_change.append(_forget)
+
+
+@functools.cache
+def owner_of(kind):
+    """The loaded backend whose arrays have type `kind`; None for NumPy arrays and plain numbers."""
+    if kind in PLAIN or issubclass(kind, (np.generic, np.ndarray)):
+        return None
+    current()
+    for b in LOADED.values():
+        if b.owns(kind):
+            return b
+    root = kind.__module__.partition(".")[0]
+    name = {"jaxlib": "jax"}.get(root, root)
+    if name in ("jax", "torch", "tensorflow"):
+        return load(name)
+    raise TypeError(f"expected an array; got an object of type {kind.__module__}.{kind.__qualname__}")
+
+
+def owner(types, what="op", args=()):
+    """The backend for arguments of these types; None if all are NumPy arrays or plain numbers."""
+    found = None
+    for kind in types:
+        try:
+            b = owner_of(kind)
+        except TypeError as error:
+            raise TypeError(f"'{what}': {error}") from None
+        if b is not None and b is not found:
+            if found is not None:
+                raise TypeError(
+                    f"'{what}' got arrays of two backends, '{found.name}' and '{b.name}'; convert one "
+                    "with ops.convert_to_tensor"
+                )
+            found = b
+    return found
+
+
+def to_array(x, dtype=None):
+    """`x` as an array of the session's backend."""
+    return current().to_array(x, dtype)
+
+
+def to_numpy(x):
+    """Any backend's array, number or nested list as a NumPy array."""
+    if isinstance(x, np.ndarray):
+        return x
+    b = None if isinstance(x, (list, tuple)) else owner_of(type(x))
+    if b is not None:
+        return b.to_numpy(x)
+    return np.asarray([to_numpy(v) for v in x] if isinstance(x, (list, tuple)) else x)

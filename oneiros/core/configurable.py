@@ -1,0 +1,143 @@
+"""Constructor arguments declared once.
+
+A class body lists its arguments as annotated fields; from that list come the constructor, its signature,
+`get_config`, `from_config` and the repr. A class that writes its own `__init__` keeps it: its config is read
+from that signature, by attributes of the same name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import dataclass_transform
+
+__all__ = ["REQUIRED", "Configurable"]
+
+REQUIRED = inspect.Parameter.empty
+_SLOT = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+@dataclass_transform(kw_only_default=False)
+class Configurable:
+    """Base of classes made from declared fields.
+
+    Class attributes:
+        shared: Options that every class of a family takes after its own fields: name to default.
+        keywords: Whether further keywords are taken (`**kwargs`) and handed to `adopt`.
+        rank: The number of spatial axes, for families over one, two and three.
+    """
+
+    fields = {}
+    shared = {}
+    keywords = False
+    rank = None
+
+    def __init_subclass__(cls, rank=None, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if rank is not None:
+            cls.rank = rank
+        own = {}
+        for name, kind in cls.__dict__.get("__annotations__", {}).items():
+            if isinstance(kind, str):
+                kind = _resolve(kind, cls)
+            own[name] = kind, cls.__dict__.get(name, REQUIRED)
+        cls.fields = _ordered({**cls.fields, **own})
+        if _declarer(cls) is cls:
+            cls.__signature__ = signature_of(cls)
+        else:
+            owner = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
+            cls.__signature__ = _without_self(owner.__init__)
+
+    def __init__(self, *args, **kwargs):
+        cls = _declarer(type(self))
+        signature = cls.__dict__["__signature__"]
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(_argument_error(cls, signature, kwargs, error)) from None
+        bound.apply_defaults()
+        values = bound.arguments
+        options = values.pop("kwargs", {})
+        for name in [n for n in values if n not in cls.fields or n in cls.shared or n == "name"]:
+            options[name] = values.pop(name)
+        self.adopt(**options)
+        for name, value in values.items():
+            convert = getattr(cls.fields[name][0], "convert", None)
+            setattr(self, name, convert(value, self, name) if convert else value)
+
+    def adopt(self, **options):
+        """Take the options that are not fields of the class's own."""
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def get_config(self):
+        """The constructor's arguments as a dict of plain values."""
+        return {n: getattr(self, n) for n in config_names(type(self))}
+
+    @classmethod
+    def from_config(cls, config):
+        """An object from the dict that `get_config` gave."""
+        return cls(**config)
+
+    def __repr__(self):
+        shown = ", ".join(f"{n}={getattr(self, n, None)!r}" for n in config_names(type(self)))
+        return f"{type(self).__name__}({shown})"
+
+
+def config_names(cls):
+    """The names of the constructor's arguments, without `self` and the starred ones."""
+    starred = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [n for n, p in cls.__signature__.parameters.items() if p.kind not in starred]
+
+
+def signature_of(cls):
+    """The signature that the fields of `cls` make: the fields, the shared options, `**kwargs`."""
+    rows = []
+    for name, (kind, default) in cls.fields.items():
+        if getattr(kind, "per_axis", False) and isinstance(default, int) and (cls.rank or 0) > 1:
+            default = (default,) * cls.rank
+        rows.append(inspect.Parameter(name, _SLOT, default=default))
+    rows += [inspect.Parameter(n, _SLOT, default=d) for n, d in cls.shared.items() if n not in cls.fields]
+    if cls.keywords:
+        rows.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(rows)
+
+
+def _ordered(fields):
+    """Required fields before those with defaults."""
+    required = {n: v for n, v in fields.items() if v[1] is REQUIRED}
+    return {**required, **fields}
+
+
+def _declarer(cls):
+    """The nearest class whose constructor is made from fields; one with its own `__init__` calls up to it."""
+    nearest = None
+    for c in cls.__mro__:
+        if c is Configurable:
+            break
+        if issubclass(c, Configurable):
+            nearest = None if "__init__" in c.__dict__ else nearest or c
+    return nearest or Configurable
+
+
+def _without_self(function):
+    rows = list(inspect.signature(function).parameters.values())[1:]
+    return inspect.Signature(rows)
+
+
+def _resolve(annotation, cls):
+    """A field's kind from its annotation's text: an object with `convert`, or None."""
+    scope = vars(sys.modules[cls.__module__])
+    try:
+        return eval(annotation, dict(scope))  # noqa: S307 - text of the class's own source
+    except Exception:
+        return None
+
+
+def _argument_error(cls, signature, kwargs, error):
+    """A message that names the class and the argument."""
+    unknown = [k for k in kwargs if k not in signature.parameters]
+    if unknown and not cls.keywords:
+        known = ", ".join(n for n in signature.parameters if n != "kwargs")
+        return f"{cls.__name__} has no argument {unknown[0]!r}; its arguments are: {known}"
+    return f"{cls.__name__}: {error}"

@@ -1,0 +1,276 @@
+"""Ops: the functions of the public API, liberal in what they take.
+
+`@op` wraps a function over primitives and other ops. It unwraps variables, picks a backend's faster kernel
+where there is one, keeps the call whole in a trace that asks for it, and records the call when it is made on
+the symbols of a functional model.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import numpy as np
+
+from oneiros.core import backend
+from oneiros.core.backend import FASTER
+from oneiros.core.dtypes import is_float, np_dtype, result_type
+from oneiros.core.graph import STACK, Trace
+from oneiros.core.primitives import cast
+from oneiros.core.spec import Spec, Unknown, dtype_name
+from oneiros.core.symbol import Call, Symbol
+
+__all__ = ["OPS", "array", "float_of", "infer", "op", "promote"]
+
+OPS = {}
+_NUMBERS = (bool, int, float, complex)
+_SIZES = ((80640, 1680), (161280, 3360))  # probes for the first axis and for others: rich in divisors
+
+
+class Op:
+    """What is known of one op: its body, its derivative by hand, its kernels by array type."""
+
+    def __init__(self, body, name):
+        self.name, self.body, self.vjp_rule = name, body, None
+        self.signature = inspect.signature(body)
+        self.kernels = {}
+
+    def kernel(self, args):
+        """The faster kernel of the backend that owns `args`, or the body."""
+        owner = backend.owner({type(a) for a in args if hasattr(a, "dtype")}, self.name)
+        return (owner or backend.current()).faster.get(self.name)
+
+    def __repr__(self):
+        return f"<op {self.name}>"
+
+
+def op(body=None, *, name=None):
+    """Make a public op of a function."""
+    if body is None:
+        return functools.partial(op, name=name)
+    record = OPS[name or body.__name__] = Op(body, name or body.__name__)
+    has_symbol, symbolic, special = _has_symbol, _symbolic, _SPECIAL
+
+    @functools.wraps(body)
+    def call(*args, **kwargs):
+        for a in args:
+            if type(a) in special and has_symbol(a):
+                return symbolic(call, args, kwargs)
+        if kwargs:
+            for a in kwargs.values():
+                if type(a) in special and has_symbol(a):
+                    return symbolic(call, args, kwargs)
+        if record.name in FASTER and STACK.top is None:
+            return _fast(record, args, kwargs)
+        return body(*args, **kwargs)
+
+    call.op, call.body, call.name, call.vjp_rule = record, body, record.name, None
+    call.shape_rule = functools.partial(_shape_rule, record)
+
+    def vjp(rule):
+        call.vjp_rule = record.vjp_rule = rule
+        return rule
+
+    call.vjp = vjp
+    return call
+
+
+_SPECIAL = {Symbol, list, tuple, dict}  # argument types that are or may hold symbols; Variable joins them
+
+
+def _has_symbol(x):
+    if isinstance(x, Symbol):
+        return True
+    if isinstance(x, (list, tuple)):
+        return any(map(_has_symbol, x))
+    if isinstance(x, dict):
+        return any(map(_has_symbol, x.values()))
+    return False
+
+
+def _fast(record, args, kwargs):
+    bound = record.signature.bind(*args, **kwargs)
+    values = [unwrap(a) for a in bound.args]
+    if any(map(_has_symbol, values)):
+        return record.body(*args, **kwargs)
+    kernel = record.kernel([v for v in values if hasattr(v, "dtype")])
+    if kernel is None:
+        return record.body(*args, **kwargs)
+    first = values[0]
+    if not hasattr(first, "dtype"):
+        values[0] = array(first)
+    result = kernel(*values, **{k: unwrap(v) for k, v in bound.kwargs.items()})
+    return record.body(*args, **kwargs) if result is NotImplemented else result
+
+
+def _symbolic(call, args, kwargs):
+    """A call with symbols: part of an open trace, or of a functional model."""
+    trace = STACK.top
+    if trace is None:
+        return record_call(call, args, kwargs)
+    if call.name in trace.keep:
+        bound = call.op.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = tuple(unwrap(a) for a in bound.args)
+        if not bound.kwargs:
+            accepts = trace.keep[call.name]
+            if accepts is None or accepts(*values):
+                return trace.record(call, values, {})
+    return call.body(*args, **kwargs)
+
+
+def _shape_rule(record, *args):
+    """The specs of an op kept whole, from its body."""
+    raise NotImplementedError
+
+
+def unwrap(x):
+    """A variable's value; anything else as it is."""
+    return x.value if type(x) in VARIABLES else x
+
+
+VARIABLES = set()  # the Variable classes; filled by core/variable.py
+
+
+# Conversion and promotion -----------------------------------------------------------------------------
+def array(x):
+    """`x` as something a primitive takes: a symbol, an array of a backend, or a NumPy array in a trace."""
+    if hasattr(x, "dtype") and not type(x) in VARIABLES:
+        return x
+    if type(x) in VARIABLES:
+        return x.value
+    if type(x) in _NUMBERS:
+        x = np.asarray(x, np_dtype(result_type(type(x))))
+        return x if STACK.top is not None else backend.to_array(x)
+    if isinstance(x, (list, tuple)) and _holds_arrays(x):
+        from oneiros import ops
+
+        return ops.stack([array(v) for v in x])
+    owner = backend.owner((type(x),), "ops") if not isinstance(x, (list, tuple, np.generic)) else None
+    if owner is not None:
+        return owner.to_array(x)
+    x = np.asarray(x)
+    if x.dtype == np.float64 or x.dtype == np.int64:  # lists of Python numbers take the default widths
+        x = x.astype(np_dtype(result_type(float if x.dtype.kind == "f" else int)))
+    if x.dtype.kind in "OUS":
+        raise TypeError(f"expected numbers; got an object that NumPy reads as dtype {x.dtype}")
+    return x if STACK.top is not None else backend.to_array(x)
+
+
+def _holds_arrays(x):
+    return any(
+        isinstance(v, Symbol) or hasattr(v, "dtype") and not isinstance(v, (np.ndarray, np.generic))
+        if not isinstance(v, (list, tuple))
+        else _holds_arrays(v)
+        for v in x
+    )
+
+
+def dtype_of(x):
+    """The dtype name of an array or symbol; the type of a plain number."""
+    return type(x) if type(x) in _NUMBERS else dtype_name(x.dtype)
+
+
+def promote(*xs, dtype=None):
+    """The operands as arrays of one dtype, by Keras's promotion; plain numbers may stay plain.
+
+    At least one operand comes back as an array.
+    """
+    if len(xs) == 2:
+        x, y = xs
+        if type(x) is type(y) and type(x) not in _NUMBERS and hasattr(x, "dtype") and x.dtype == y.dtype:
+            if type(x) not in VARIABLES and dtype is None:
+                return xs
+    xs = [x if type(x) in _NUMBERS else array(x) for x in xs]
+    if all(type(x) in _NUMBERS for x in xs):
+        xs[0] = array(xs[0])
+    if dtype is None:
+        dtype = result_type(*map(dtype_of, xs))
+    return [x if type(x) in _NUMBERS else to_dtype(x, dtype) for x in map(_fit(dtype), xs)]
+
+
+def _fit(dtype):
+    """A function that makes plain numbers of the kind of `dtype`."""
+    if is_float(dtype):
+        return lambda x: float(x) if type(x) in (int, bool) else x
+    return lambda x: x
+
+
+def to_dtype(x, dtype):
+    """`x` cast to `dtype` if it has another."""
+    return x if dtype_name(x.dtype) == dtype else cast(x, dtype=dtype)
+
+
+def float_of(x):
+    """`x` as an array of floating (or complex) dtype: integers take the default float."""
+    x = array(x)
+    name = dtype_name(x.dtype)
+    if is_float(name) or name.startswith("complex"):
+        return x
+    return cast(x, dtype=result_type(name, float))
+
+
+# Functional models -------------------------------------------------------------------------------------
+def record_call(target, args, kwargs, function=None):
+    """The symbols that come of calling `target` on symbols: their specs are inferred, the call is kept."""
+    from oneiros.core import tree
+
+    specs = infer(function or getattr(target, "body", target), args, kwargs)
+    call = Call(target, args, kwargs)
+    outputs = []
+
+    def make(spec):
+        if not isinstance(spec, Spec):
+            return spec
+        symbol = Symbol(spec.shape, spec.dtype)
+        symbol.call, symbol.index = call, len(outputs)
+        outputs.append(symbol)
+        return symbol
+
+    result = tree.map_structure(make, specs)
+    call.outputs = tuple(outputs)
+    return result
+
+
+def infer(function, args=(), kwargs=None):
+    """What `function` returns for symbols, as specs, by running it in a trace that is thrown away.
+
+    Unknown dimensions are traced with two probe sizes; what differs between the two is unknown.
+    """
+    from oneiros.core import tree
+
+    kwargs = kwargs or {}
+    leaves = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Symbol)]
+    unknown = any(None in x.shape for x in leaves)
+
+    def once(sizes):
+        with Trace() as t:
+            t.abstract = True
+
+            def probe(x):
+                if not isinstance(x, Symbol):
+                    return x
+                shape = [Unknown(sizes[min(i, 1)]) if n is None else n for i, n in enumerate(x.shape)]
+                inner = Symbol(shape, x.dtype)
+                mask = getattr(x, "_keras_mask", None)
+                if mask is not None:
+                    inner._keras_mask = probe(mask)
+                return inner
+
+            inner_args, inner_kwargs = tree.map_structure(probe, (args, kwargs))
+            return tree.map_structure(_result_spec, function(*inner_args, **inner_kwargs))
+
+    first = once(_SIZES[0])
+    if not unknown:
+        return first
+    return tree.map_structure(_merge, first, once(_SIZES[1]))
+
+
+def _result_spec(x):
+    return Spec(tuple(x.shape), dtype_name(x.dtype)) if hasattr(x, "shape") and hasattr(x, "dtype") else x
+
+
+def _merge(a, b):
+    if not isinstance(a, Spec):
+        return a
+    return Spec(tuple(int(n) if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype)

@@ -1,0 +1,9 @@
+"""The primitives: every operation that a backend must supply, with shape rule and derivative."""
+
+from oneiros.core.primitives.contractions import *  # noqa: F403
+from oneiros.core.primitives.control import *  # noqa: F403
+from oneiros.core.primitives.elementwise import *  # noqa: F403
+from oneiros.core.primitives.linalg import *  # noqa: F403
+from oneiros.core.primitives.noise import *  # noqa: F403
+from oneiros.core.primitives.reductions import *  # noqa: F403
+from oneiros.core.primitives.shaping import *  # noqa: F403

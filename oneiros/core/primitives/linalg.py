@@ -1,0 +1,3 @@
+"""Factorizations, solvers and Fourier transforms over the last axes."""
+
+__all__ = []
