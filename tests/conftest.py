@@ -1,0 +1,23 @@
+"""What every test shares: the oracle's environment and the backends to run on."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+os.environ.setdefault("ONEIROS_BACKEND", "numpy")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest  # noqa: E402
+
+BACKENDS = ["numpy", "jax"]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Each backend in turn, as the session's."""
+    from oneiros import config
+
+    before = config.backend()
+    config.set_backend(request.param)
+    yield request.param
+    config.set_backend(before)
