@@ -25,7 +25,7 @@ def cond(predicate, *operands, true, false):
 
 @cond.vjp
 def _(g, y, predicate, *operands, true, false):
-    from oneiros.core.autodiff import is_differentiable, vjp_graph, zeros
+    from oneiros.core.autodiff import vjp_graph, zeros
 
     moving = [i for i, s in enumerate(true.outputs) if getattr(s, "dtype", "") and _floating(s)]
     g = [zeros(y[i].shape, y[i].dtype) if g[i] is None else g[i] for i in moving]
@@ -33,7 +33,6 @@ def _(g, y, predicate, *operands, true, false):
     branches = [vjp_graph(_as_symbols(b), keep) for b in (true, false)]
     made = iter(cond(predicate, *operands, *g, true=branches[0], false=branches[1]))
     return [None, *[next(made) if _floating(x) else None for x in true.inputs]]
-
 
 
 def _floating(x):
@@ -225,6 +224,11 @@ def _(g, y, *operands, outputs, gradient):
 def barrier(*operands):
     """The operands, unchanged; nothing computed from them is merged with what came before."""
     return tuple(spec_of(x) for x in operands)
+
+
+@barrier.vjp
+def _(g, y, *operands):
+    return g
 
 
 @primitive
