@@ -86,8 +86,9 @@ def result_type(*dtypes):
 
 
 def standardize_dtype(dtype):
-    """The name of `dtype`, given as a string, a Python or NumPy type, or a framework's dtype; None
-    is `floatx()`.
+    """The name of `dtype`: a string, a Python or NumPy type, a framework's dtype, or None.
+
+    None stands for `floatx()`.
 
     >>> standardize_dtype(np.float32), standardize_dtype(bool), standardize_dtype("torch.int64")
     ('float32', 'bool', 'int64')
