@@ -7,14 +7,34 @@ from that signature, by attributes of the same name.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
+import types
 from typing import dataclass_transform
 
 __all__ = ["REQUIRED", "Configurable"]
 
 REQUIRED = inspect.Parameter.empty
 _SLOT = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+class _Constructor:
+    """A method `__init__` that, asked of a class, shows the arguments of that class."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __get__(self, made, cls):
+        if made is not None:
+            return types.MethodType(self.function, made)
+
+        rows = getattr(cls, "__signature__", inspect.Signature()).parameters.values()
+        if not rows:
+            return self.function
+        shown = functools.partialmethod(self.function).__get__(None, cls)
+        shown.__signature__ = inspect.Signature([inspect.Parameter("self", _SLOT), *rows])
+        return shown
 
 
 @dataclass_transform(kw_only_default=False)
@@ -48,6 +68,7 @@ class Configurable:
             owner = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
             cls.__signature__ = _without_self(owner.__init__)
 
+    @_Constructor
     def __init__(self, *args, **kwargs):
         cls = _declarer(type(self))
         signature = cls.__dict__["__signature__"]
@@ -64,11 +85,15 @@ class Configurable:
         for name, value in values.items():
             convert = getattr(cls.fields[name][0], "convert", None)
             setattr(self, name, convert(value, self, name) if convert else value)
+        self._ready()
 
     def adopt(self, **options):
         """Take the options that are not fields of the class's own."""
         for name, value in options.items():
             setattr(self, name, value)
+
+    def _ready(self):
+        """What is left to do once every argument stands: check them together, make what they call for."""
 
     def get_config(self):
         """The constructor's arguments as a dict of plain values."""
