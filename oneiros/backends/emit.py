@@ -6,6 +6,7 @@ The source is compiled once and calls kernels by name, so that running it costs 
 from __future__ import annotations
 
 from oneiros.core.graph import Graph, symbols
+from oneiros.core.spec import spec_of
 from oneiros.core.symbol import Symbol
 
 __all__ = ["emit", "last_uses"]
@@ -67,7 +68,7 @@ def emit(graph, kernel, name="step", line=None):
     text = f"def {name}({arguments}):\n    " + "\n    ".join(body) + "\n"
     exec(compile(text, f"<{name}>", "exec"), scope)  # noqa: S102 - our own text, made of our own names
     function = scope[name]
-    function.source = text
+    function.source, function.specs = text, [spec_of(y) for y in graph.outputs]
     return function
 
 

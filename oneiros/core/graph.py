@@ -80,8 +80,8 @@ def _key(x):
         return id(x)
     if type(x) in (int, bool, float, complex):
         return type(x), repr(x)
-    if isinstance(x, np.ndarray) and x.size <= 8:
-        return x.dtype.str, x.shape, x.tobytes()
+    if isinstance(x, (np.ndarray, np.generic)) and x.size <= 8:
+        return x.dtype, x.shape, x.tobytes()
     if isinstance(x, (tuple, list)):
         return tuple(map(_key, x))
     try:

@@ -1,0 +1,527 @@
+"""NumPy: the reference. What these kernels compute is what a primitive means.
+
+Floats narrower than 32 bits are added up, multiplied out and sorted in float32. NumPy's floating-point warnings are
+silenced by running kernels in a copy of a `contextvars.Context` in which `np.seterr(all="ignore")` was called once:
+that is four times as cheap as `np.errstate`, needs no global state, and a compiled step pays it once.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import math
+
+import numpy as np
+
+from oneiros.backends import numpy_windows
+from oneiros.backends.emit import emit
+from oneiros.core import backend
+from oneiros.core import primitives as p
+from oneiros.core.dtypes import np_dtype, result_type
+from oneiros.core.graph import Graph
+
+__all__ = ["BACKEND", "KERNELS"]
+
+_QUIET = contextvars.Context()
+_QUIET.run(np.seterr, all="ignore")
+
+
+def quiet(kernel):
+    """`kernel`, without NumPy's floating-point warnings."""
+    copy = _QUIET.copy
+
+    def run(*args, **params):
+        return copy().run(kernel, *args, **params)
+
+    return functools.update_wrapper(run, kernel, ("__name__", "__doc__"), ())
+
+
+class NumPy(backend.Backend):
+    """Arrays are `np.ndarray`; training is by the traced step alone."""
+
+    def owns(self, kind):
+        return issubclass(kind, (np.ndarray, np.generic))
+
+    def to_array(self, x, dtype=None):
+        if dtype is None and type(x) in (bool, int, float, complex):
+            dtype = result_type(type(x))
+        if not isinstance(x, (np.ndarray, np.generic)):
+            x = backend.to_numpy(x)
+        return np.asarray(x, None if dtype is None else np_dtype(dtype))
+
+    def to_numpy(self, x):
+        return np.asarray(x)
+
+    def variable(self, value, variable):
+        return np.array(value)  # a variable's memory is its own: a donating step writes into it
+
+    def assign(self, storage, value):
+        return np.array(value)
+
+    def compile(self, graph, donate=()):
+        return quiet(emit(graph, self.raw))
+
+    def raw(self, target):
+        """The kernel that does not silence warnings: for use inside of what does."""
+        kernel = KERNELS.get(target) or self.faster.get(target.name)
+        return self.kernel(target) if kernel is None else kernel
+
+
+# Elementwise ------------------------------------------------------------------------------------------------
+def is_low(x):
+    """Whether `x` holds floats of less than 32 bits (NumPy calls the kinds of ml_dtypes "V")."""
+    return x.dtype.kind == "V" or x.dtype.char == "e"
+
+
+def fit(xs):
+    """`xs` with plain floats as scalars of the dtype beside them, which NumPy would widen if it is not its own."""
+    dtype = next((x.dtype for x in xs if type(x) not in (bool, int, float, complex)), None)
+    if dtype is None or dtype.kind != "V":
+        return xs
+    return [dtype.type(x) if type(x) in (bool, int, float) else x for x in xs]
+
+
+def binary(f):
+    def kernel(x, y):
+        if type(x) is float or type(y) is float:
+            x, y = fit((x, y))
+        return f(x, y)
+
+    return kernel
+
+
+def wide(f):
+    """`f` computed in float32 for narrower floats; its parameters are passed on."""
+
+    def kernel(x, **params):
+        return f(x.astype(np.float32), **params).astype(x.dtype) if is_low(x) else f(x, **params)
+
+    return kernel
+
+
+def special(name):
+    """A function of `scipy.special`, which is imported when it is first needed."""
+
+    def f(x):
+        import scipy.special
+
+        return getattr(scipy.special, name)(x)
+
+    return wide(f)
+
+
+def sigmoid(x):
+    return np.reciprocal(np.exp(-x) + 1)
+
+
+def polygamma1(x):
+    import scipy.special
+
+    return scipy.special.polygamma(1, x).astype(x.dtype)
+
+
+def inexact(f):
+    """`f` for floats; integers are what they are."""
+    return lambda x: x if x.dtype.kind in "iub" else f(x)
+
+
+def cast(x, *, dtype):
+    dtype = np_dtype(dtype)
+    if dtype.kind == "b":
+        return np.not_equal(x, 0)
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = x.real
+    return np.asarray(x).astype(dtype, copy=False)
+
+
+def bitcast(x, *, dtype):
+    dtype = np_dtype(dtype)
+    x = np.ascontiguousarray(x).reshape(x.shape)
+    if x.dtype.itemsize == dtype.itemsize:
+        return x.view(dtype)
+    if x.dtype.itemsize > dtype.itemsize:
+        return x[..., None].view(dtype)
+    return x.view(dtype)[..., 0]
+
+
+def select(condition, x, y):
+    x, y = fit((x, y)) if type(x) is float or type(y) is float else (x, y)
+    return np.where(condition, x, y)
+
+
+def complex_of(real, imag):
+    dtype = next(x.dtype for x in (real, imag) if hasattr(x, "dtype"))
+    shape = np.broadcast_shapes(np.shape(real), np.shape(imag))
+    z = np.empty(shape, np.result_type(dtype, np.complex64))
+    z.real, z.imag = real, imag
+    return z
+
+
+def copied(x):
+    return x
+
+
+_SAME = "negative isfinite isnan isinf exp expm1 log log1p log2 log10 sqrt cbrt sin cos tan sinh cosh tanh logical_not".split()
+_SAME += "arcsin arccos arctan arcsinh arccosh arctanh sign".split()
+_BINARY = "add subtract multiply divide remainder floor_divide power maximum minimum arctan2 nextafter".split()
+_BINARY += "equal not_equal less less_equal greater greater_equal".split()
+_BITS = "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor".split()
+
+UFUNCS = {getattr(p, name): getattr(np, name) for name in _SAME + _BINARY + _BITS}
+UFUNCS |= {
+    p.bitwise_not: np.invert,
+    p.shift_left: np.left_shift,
+    p.shift_right: np.right_shift,
+    p.abs: np.absolute,
+    p.conj: np.conjugate,
+}
+
+KERNELS = dict(UFUNCS)
+KERNELS |= {getattr(p, name): binary(getattr(np, name)) for name in _BINARY}
+KERNELS |= {
+    p.cast: cast,
+    p.bitcast: bitcast,
+    p.stop_gradient: copied,
+    p.select: select,
+    p.floor: inexact(np.floor),
+    p.ceil: inexact(np.ceil),
+    p.round: inexact(np.rint),
+    p.trunc: inexact(np.trunc),
+    p.rsqrt: lambda x: np.reciprocal(np.sqrt(x)),
+    p.sigmoid: wide(sigmoid),
+    p.erf: special("erf"),
+    p.erfc: special("erfc"),
+    p.erfinv: special("erfinv"),
+    p.lgamma: special("gammaln"),
+    p.digamma: special("digamma"),
+    p.polygamma1: wide(polygamma1),
+    p.i0e: special("i0e"),
+    p.i1e: special("i1e"),
+    p.real: np.real,
+    p.imag: np.imag,
+    p.complex: complex_of,
+}
+
+
+# Reductions and order ---------------------------------------------------------------------------------------
+def reduced(ufunc):
+    """A reduction by `ufunc` in the operand's own dtype."""
+    return wide(lambda x, *, axes: np.asarray(ufunc.reduce(x, axis=axes, dtype=x.dtype)))
+
+
+def lowest(dtype):
+    return -np.inf if dtype.kind in "fV" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def highest(dtype):
+    return np.inf if dtype.kind in "fV" else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+def extreme(ufunc, bound):
+    """The reduction by np.maximum or np.minimum; of nothing it is the dtype's bound."""
+
+    def f(x, *, axes):
+        initial = {} if x.size else {"initial": bound(x.dtype)}
+        return np.asarray(ufunc.reduce(x, axis=axes, **initial))
+
+    return wide(f)
+
+
+def arg(f):
+    def kernel(x, *, axis):
+        x = x.astype(np.float32) if x.dtype.kind == "V" else x
+        return np.asarray(f(x, axis=axis)).astype(np.int32)
+
+    return kernel
+
+
+def running(ufunc):
+    """The running value of `ufunc` along an axis, from either end."""
+
+    def f(x, *, axis, reverse):
+        if reverse:
+            return np.flip(ufunc.accumulate(np.flip(x, axis), axis=axis, dtype=x.dtype), axis)
+        return ufunc.accumulate(x, axis=axis, dtype=x.dtype)
+
+    return wide(f)
+
+
+def argsort(x, *, axis):
+    x = x.astype(np.float32) if x.dtype.kind == "V" else x
+    return np.argsort(x, axis=axis, kind="stable").astype(np.int32)
+
+
+def top_k(x, *, k):
+    n = x.shape[-1]
+    order = (
+        n - 1 - argsort(x[..., ::-1], axis=x.ndim - 1)[..., ::-1][..., :k]
+    )  # of equals the first
+    return np.take_along_axis(x, order, -1), order.astype(np.int32)
+
+
+KERNELS |= {
+    p.reduce_sum: reduced(np.add),
+    p.reduce_prod: reduced(np.multiply),
+    p.reduce_max: extreme(np.maximum, lowest),
+    p.reduce_min: extreme(np.minimum, highest),
+    p.reduce_any: lambda x, *, axes: np.asarray(np.logical_or.reduce(x, axis=axes)),
+    p.reduce_all: lambda x, *, axes: np.asarray(np.logical_and.reduce(x, axis=axes)),
+    p.argmax: arg(np.argmax),
+    p.argmin: arg(np.argmin),
+    p.cumsum: running(np.add),
+    p.cumprod: running(np.multiply),
+    p.cummax: running(np.maximum),
+    p.cummin: running(np.minimum),
+    p.sort: wide(lambda x, *, axis: np.sort(x, axis=axis)),
+    p.argsort: argsort,
+    p.top_k: top_k,
+}
+
+
+# Shapes and places --------------------------------------------------------------------------------------------
+def broadcast_to(x, *, shape):
+    if np.size(x) == 1 and shape:  # an array of its own, which its user may write to
+        x = np.asarray(x)
+        value = x.reshape(())[()]
+        return np.full(shape, value, x.dtype) if value != 0 else np.zeros(shape, x.dtype)
+    return np.broadcast_to(x, shape)
+
+
+def iota(*, shape, axis, dtype):
+    ramp = np.arange(shape[axis]).astype(np_dtype(dtype))
+    out = np.empty(shape, ramp.dtype)
+    out[...] = ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return out
+
+
+def slice_(x, *, start, stop, strides):
+    return np.asarray(x[tuple(map(slice, start, stop, strides))])
+
+
+def pad(x, *, widths, value):
+    return numpy_windows.framed(x, widths, value)
+
+
+def corner(starts, sizes, shape):
+    """The slices of a block of `sizes` that begins at `starts`, moved inside of `shape`."""
+    at = [min(max(int(a), 0), n - m) for a, m, n in zip(starts, sizes, shape)]
+    return tuple(slice(a, a + m) for a, m in zip(at, sizes))
+
+
+def dynamic_slice(x, *starts, sizes):
+    return x[corner(starts, sizes, x.shape)]
+
+
+def dynamic_update_slice(x, update, *starts):
+    x = np.array(x)
+    x[corner(starts, update.shape, x.shape)] = update
+    return x
+
+
+def gather_nd(x, indices):
+    places = [np.clip(indices[..., i], 0, x.shape[i] - 1) for i in range(indices.shape[-1])]
+    if not places:
+        return np.broadcast_to(x, (*indices.shape[:-1], *x.shape))
+    return np.asarray(x[tuple(places)])
+
+
+def gather_along(x, indices, *, axis):
+    return np.take_along_axis(x, np.clip(indices, 0, x.shape[axis] - 1), axis)
+
+
+def scatter(x, indices, updates, *, mode):
+    k = indices.shape[-1]
+    places = indices.reshape(math.prod(indices.shape[:-1]), k).astype(np.int64)
+    inside = ((places >= 0) & (places < np.array(x.shape[:k], np.int64))).all(axis=1)
+    rest = math.prod(x.shape[k:])
+    updates = np.broadcast_to(updates, (*indices.shape[:-1], *x.shape[k:])).reshape(
+        len(places), rest
+    )
+    if not inside.all():
+        places, updates = places[inside], updates[inside]
+    row = np.zeros(len(places), np.int64)
+    for i in range(k):
+        row = row * x.shape[i] + places[:, i]
+    return place(x.reshape(math.prod(x.shape[:k]), rest), row, updates, mode).reshape(x.shape)
+
+
+def scatter_along(x, indices, updates, *, axis, mode):
+    row = np.zeros(indices.shape, np.int64)
+    for i, n in enumerate(x.shape):
+        ramp = np.arange(indices.shape[i]).reshape([-1 if i == j else 1 for j in range(x.ndim)])
+        row = row * n + (indices if i == axis else ramp)
+    inside = (indices >= 0) & (indices < x.shape[axis])
+    row, updates = row[inside], np.broadcast_to(updates, indices.shape)[inside]
+    return place(x.reshape(-1, 1), row, updates[:, None], mode).reshape(x.shape)
+
+
+AT = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def place(x, row, updates, mode):
+    """The matrix `x` with the rows `updates` put at `row`, in order, by `mode`."""
+    if mode == "set":
+        x = np.array(x)
+        x[row] = updates  # NumPy: of repeated places the last wins
+        return x
+    if mode not in AT:
+        raise ValueError(f"scatter: mode must be set, add, mul, max or min; got {mode!r}")
+    dtype = x.dtype
+    x, updates = (v.astype(np.float32) if is_low(v) else v for v in (x, updates))
+    x = np.array(x)
+    if x.shape[1] == 1:
+        AT[mode].at(x[:, 0], row, updates[:, 0])
+    elif len(row):  # rows of one place are joined first: ufunc.at on rows is ten times slower
+        order = np.argsort(row, kind="stable")
+        row = row[order]
+        first = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
+        updates = updates[order]
+        if len(first) < len(row):
+            row, updates = row[first], AT[mode].reduceat(updates, first, axis=0, dtype=x.dtype)
+        x[row] = AT[mode](x[row], updates)
+    return x.astype(dtype, copy=False)
+
+
+KERNELS |= {
+    p.reshape: lambda x, *, shape: x.reshape(shape),
+    p.transpose: lambda x, *, order: x.transpose(order),
+    p.broadcast_to: broadcast_to,
+    p.iota: iota,
+    p.slice: slice_,
+    p.pad: pad,
+    p.reverse: lambda x, *, axes: np.flip(x, axes),
+    p.concatenate: lambda *xs, axis: np.concatenate(xs, axis),
+    p.dynamic_slice: dynamic_slice,
+    p.dynamic_update_slice: dynamic_update_slice,
+    p.take: lambda x, indices, *, axis: np.asarray(np.take(x, indices, axis, mode="clip")),
+    p.gather_nd: gather_nd,
+    p.gather_along: gather_along,
+    p.scatter: scatter,
+    p.scatter_along: scatter_along,
+}
+
+
+# Sums of products -----------------------------------------------------------------------------------------------
+def dot_general(x, y, *, contract, batch):
+    """A matrix product of transposed and flattened operands: (batch, free of x, free of y)."""
+    if is_low(x):
+        z = dot_general(x.astype(np.float32), y.astype(np.float32), contract=contract, batch=batch)
+        return z.astype(x.dtype)
+    (cx, cy), (bx, by) = contract, batch
+    free_x = [i for i in range(x.ndim) if i not in cx and i not in bx]
+    free_y = [i for i in range(y.ndim) if i not in cy and i not in by]
+    lead = [x.shape[i] for i in bx]
+    m, n, inner = (
+        math.prod(v.shape[i] for i in axes) for v, axes in ((x, free_x), (y, free_y), (x, cx))
+    )
+    a = x.transpose(*bx, *free_x, *cx).reshape(*lead, m, inner)
+    b = y.transpose(*by, *cy, *free_y).reshape(*lead, inner, n)
+    return np.matmul(a, b).reshape(
+        *lead, *[x.shape[i] for i in free_x], *[y.shape[i] for i in free_y]
+    )
+
+
+KERNELS[p.dot_general] = dot_general
+KERNELS |= {
+    getattr(p, name): getattr(numpy_windows, name)
+    for name in numpy_windows.__all__
+    if hasattr(p, name)
+}
+
+
+# Noise -------------------------------------------------------------------------------------------------------------
+def philox(seed):
+    """The generator of a seed (two uint32): Philox, keyed by it."""
+    return np.random.Philox(key=np.asarray(seed).astype(np.uint64))
+
+
+def random_bits(seed, *, shape):
+    n = math.prod(shape)
+    return philox(seed).random_raw((n + 1) // 2).view(np.uint32)[:n].reshape(shape)
+
+
+def random_uniform(seed, *, shape, dtype):
+    dtype = np_dtype(dtype)
+    own = np.float64 if dtype == np.float64 else np.float32
+    u = np.random.Generator(philox(seed)).random(shape, own)
+    if dtype == own:
+        return u
+    import ml_dtypes
+
+    steps = 2.0 ** (ml_dtypes.finfo(dtype).nmant + 1)  # a float below 1 must not round up to it
+    return (np.floor(u * steps) / steps).astype(dtype)
+
+
+def random_normal(seed, *, shape, dtype):
+    dtype = np_dtype(dtype)
+    own = np.float64 if dtype == np.float64 else np.float32
+    return np.random.Generator(philox(seed)).standard_normal(shape, own).astype(dtype, copy=False)
+
+
+KERNELS |= {
+    p.random_bits: random_bits,
+    p.random_uniform: random_uniform,
+    p.random_normal: random_normal,
+}
+
+
+# Control flow ---------------------------------------------------------------------------------------------------------
+def runnable(graph):
+    """A sub-graph as a function: compiled once, and kept with the graph."""
+    if not isinstance(graph, Graph):
+        return graph
+    made = graph.__dict__.get("_numpy")
+    if made is None:
+        made = graph._numpy = emit(graph, BACKEND.raw)
+    return made
+
+
+def cond(predicate, *operands, true, false):
+    return tuple(runnable(true if predicate else false)(*operands))
+
+
+def while_loop(*operands, condition, body, carry):
+    condition, body = runnable(condition), runnable(body)
+    state, constants = operands[:carry], operands[carry:]
+    while condition(*state, *constants)[0]:
+        state = body(*state, *constants)
+    return tuple(state)
+
+
+def scan(*operands, body, carry, xs, length, reverse):
+    step = runnable(body)
+    state, slices, constants = (
+        operands[:carry],
+        operands[carry : carry + xs],
+        operands[carry + xs :],
+    )
+    ys = [np.empty((length, *s.shape), np_dtype(s.dtype)) for s in step.specs[carry:]]
+    for i in range(length - 1, -1, -1) if reverse else range(length):
+        made = step(*state, *[x[i] for x in slices], *constants)
+        state = made[:carry]
+        for y, v in zip(ys, made[carry:]):
+            y[i] = v
+    return (*state, *ys)
+
+
+KERNELS |= {
+    p.cond: cond,
+    p.while_loop: while_loop,
+    p.scan: scan,
+    p.checkpoint: lambda *operands, body: tuple(runnable(body)(*operands)),
+    p.barrier: lambda *operands: operands,
+    p.with_gradient: lambda *operands, outputs, gradient: operands[:outputs],
+}
+
+SILENT = {
+    p.barrier,
+    p.with_gradient,
+    p.reshape,
+    p.transpose,
+    p.slice,
+    p.concatenate,
+    p.stop_gradient,
+}
+BACKEND = NumPy(
+    "numpy", {target: k if target in SILENT else quiet(k) for target, k in KERNELS.items()}
+)
