@@ -258,6 +258,19 @@ class Jax(backend.Backend):
         """The kernel of a primitive, or of a composite kept whole."""
         return self.faster[target.name] if hasattr(target, "body") else self.kernel(target)
 
+    def canonical_dtype(self, dtype):
+        return _dtype(dtype).name
+
+    def copy(self, x):
+        return jnp.copy(x)
+
+    def value_and_grad(self, function, values):
+        (_, rest), gradients = jax.value_and_grad(function, has_aux=True)(values)
+        return gradients, rest
+
+    def compile_function(self, function, specs, donate=()):
+        return jax.jit(function, donate_argnums=tuple(donate))
+
     def is_abstract(self, x):
         return isinstance(x, jax.core.Tracer)
 

@@ -74,6 +74,35 @@ class Backend:
         """The storage after `value` was put into it."""
         return value
 
+    def is_abstract(self, x):
+        """Whether `x` stands for a value inside the framework's own tracing."""
+        return False
+
+    def canonical_dtype(self, dtype):
+        """The dtype that arrays of `dtype` get here."""
+        return dtype
+
+    def copy(self, x):
+        """`x` in memory of its own."""
+        return x.copy()
+
+    def kept(self, kind):
+        """The composites that a traced step keeps whole: name to None, or to a predicate over the arguments.
+
+        Where the step is differentiated, those must have a derivative of their own.
+        """
+        from oneiros.core.op import OPS
+
+        return {n: None for n in self.faster if kind != "train" or n in OPS and OPS[n].vjp_rule is not None}
+
+    def value_and_grad(self, function, values):
+        """`(gradients, rest)` of a function that gives `(scalar, rest)`, by the framework's own derivatives."""
+        raise NotImplementedError(f"backend '{self.name}' has no derivatives of its own")
+
+    def compile_function(self, function, specs, donate=()):
+        """A flat function of this backend's arrays, compiled by the framework."""
+        raise NotImplementedError(f"backend '{self.name}' compiles graphs only")
+
     def device(self, name):
         """A scope in which arrays are made on the device `name`."""
         return contextlib.nullcontext()

@@ -135,6 +135,14 @@ class Variable:
             return to_dtype(value, wanted)
         return value
 
+    def _lease_value(self, holder):
+        """The stored array, fetched from whoever else holds it."""
+        if self._lease is not None and self._lease is not holder:
+            self._lease.release(self)
+        if type(self._value) is np.ndarray:
+            self._value = backend.current().variable(self._value, self)
+        return self._value
+
     def numpy(self):
         """The value as a NumPy array."""
         value = self.value if STATE.stateless is not None or self._lease is not None else self._value

@@ -1,0 +1,1 @@
+"""The training loop: data, steps, and the trainer."""

@@ -1,0 +1,311 @@
+"""One step of training, testing or predicting as a pure function of state and batch.
+
+The same code serves both ways of differentiating: run on symbols inside a trace it becomes a graph, which our
+rules differentiate and a backend emits; run on a native framework's own tracers it is differentiated there.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from oneiros.core import backend, tree
+from oneiros.core.autodiff import gradient
+from oneiros.core.dtypes import np_dtype
+from oneiros.core.graph import Graph, Trace
+from oneiros.core.op import array
+from oneiros.core.scopes import StatelessScope
+from oneiros.core.spec import Spec, dtype_name
+from oneiros.core.symbol import Symbol
+
+__all__ = ["State", "StepFunction", "predict_step", "test_step", "train_step"]
+
+_log = logging.getLogger("oneiros")
+GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
+
+
+def train_step(model, variables, values, batch, differentiate):
+    """New values of all variables, and the step's own logs (None if they are the metrics' results).
+
+    Args:
+        variables: Group name to variables.
+        values: Group name to their values.
+        differentiate: `(forward, trainable_values) -> (gradients, rest)`, where `forward(values)` gives
+            `(scalar, rest)`.
+    """
+    x, y, weight = batch
+    rest_variables = [*variables["non_trainable"], *variables["metrics"], *variables["optimizer"]]
+    rest_values = [*values["non_trainable"], *values["metrics"], *values["optimizer"]]
+    rest_pairs = list(zip(rest_variables, rest_values))
+
+    def forward(trainable):
+        pairs = [*zip(variables["trainable"], trainable), *rest_pairs]
+        with StatelessScope(pairs, collect_losses=True) as scope:
+            y_pred = call_model(model, x, training=True)
+            loss = model._compute_loss_has(x, y, y_pred, weight, True)
+            model._track_loss(loss, x)
+            logs = model._step_logs(x, y, y_pred, weight)
+            loss = array(loss)
+            if model.optimizer is not None and getattr(model.optimizer, "scale_loss", None):
+                loss = model.optimizer.scale_loss(loss)
+            now = [scope.get_current_value(v) for v in rest_variables]
+            changed = [scope.get_current_value(v) for v in variables["trainable"]]
+            moved = [b if b is not a else None for a, b in zip(trainable, changed)]
+        return loss, (now, moved, logs)
+
+    gradients, (now, moved, logs) = differentiate(forward, list(values["trainable"]))
+    pairs = [*zip(variables["trainable"], values["trainable"]), *zip(rest_variables, now)]
+    pairs += [(v, m) for v, m in zip(variables["trainable"], moved) if m is not None]
+    with StatelessScope(pairs) as scope:
+        if variables["trainable"]:
+            model.optimizer.apply(gradients, list(variables["trainable"]))
+        new = {g: [scope.get_current_value(v) for v in variables[g]] for g in GROUPS}
+    return new, logs
+
+
+def test_step(model, variables, values, batch):
+    """New values of the changing variables, and the step's own logs."""
+    x, y, weight = batch
+    with StatelessScope(_pairs(variables, values), collect_losses=True) as scope:
+        y_pred = call_model(model, x, training=False)
+        loss = model._compute_loss_has(x, y, y_pred, weight, False)
+        model._track_loss(loss, x)
+        logs = model._step_logs(x, y, y_pred, weight)
+        new = {g: [scope.get_current_value(v) for v in variables[g]] for g in values}
+    return new, logs
+
+
+def predict_step(model, variables, values, batch):
+    """New values of the changing variables, and the outputs."""
+    with StatelessScope(_pairs(variables, values), collect_losses=True) as scope:
+        outputs = call_model(model, batch[0], training=False)
+        new = {g: [scope.get_current_value(v) for v in variables[g]] for g in values}
+    return new, outputs
+
+
+def _pairs(variables, values):
+    return [pair for g in values for pair in zip(variables[g], values[g])]
+
+
+def call_model(model, x, training):
+    """The model's outputs; `training` is passed if its call takes it."""
+    if model._call_takes_training:
+        return model(x, training=training)
+    return model(x)
+
+
+class State:
+    """The values of a model's variables while a loop runs; the variables hold a lease on them.
+
+    Reading a variable calls `release`, which hands the values back. `take` fetches them again.
+    """
+
+    def __init__(self, model):
+        self.model, self.values, self.exposed = model, None, False
+        self.variables = model._state_variables()
+        self.flat = [v for g in GROUPS for v in self.variables[g]]
+        sizes = [len(self.variables[g]) for g in GROUPS]
+        ends = np.cumsum([0, *sizes])
+        self.slices = {g: slice(int(a), int(b)) for g, a, b in zip(GROUPS, ends, ends[1:])}
+
+    def take(self):
+        """The values as a flat list, owned by the loop until `release`."""
+        if self.values is None:
+            copy = backend.current().copy
+            self.values = [copy(v._lease_value(self)) for v in self.flat]
+            for v in self.flat:
+                v._lease = self
+        return self.values
+
+    def release(self, _=None):
+        """Give the values back to the variables."""
+        values, self.values = self.values, None
+        if values is None:
+            return
+        for v, x in zip(self.flat, values):
+            if v._lease is self:
+                v._value, v._lease = x, None
+
+    def group(self, name):
+        return self.values[self.slices[name]]
+
+
+class StepFunction:
+    """The compiled forms of one kind of step, by the signature of the batch.
+
+    Args:
+        model: The model.
+        kind: "train", "test" or "predict".
+    """
+
+    def __init__(self, model, kind):
+        self.model, self.kind = model, kind
+        self.groups = {
+            "train": GROUPS,
+            "test": ("trainable", "non_trainable", "metrics"),
+            "predict": ("trainable", "non_trainable"),
+        }[kind]
+        self.changing = {
+            "train": GROUPS,
+            "test": ("non_trainable", "metrics"),
+            "predict": ("non_trainable",),
+        }[kind]
+        self.made = {}
+        self.eager = model.run_eagerly
+
+    def of(self, state, leaves, structure):
+        """The compiled step for a batch with these flat arrays: `_Compiled`."""
+        key = tuple((x.shape, x.dtype) for x in leaves)
+        found = self.made.get(key)
+        if found is None:
+            specs = [Spec(tuple(x.shape), _device_dtype(x.dtype)) for x in leaves]
+            found = self.made[key] = _Compiled(self, state, specs, structure)
+        return found
+
+    def body(self, variables, values, batch, differentiate):
+        if self.kind == "train":
+            return train_step(self.model, variables, values, batch, differentiate)
+        step = test_step if self.kind == "test" else predict_step
+        return step(self.model, variables, values, batch)
+
+
+def _device_dtype(dtype):
+    name = dtype_name(dtype)
+    return backend.current().canonical_dtype(name)
+
+
+class _Compiled:
+    """A step for one signature: `run(state values, batch leaves) -> (state values, extra outputs)`."""
+
+    def __init__(self, owner, state, specs, structure):
+        self.owner, self.state, self.structure = owner, state, structure
+        self.read = [i for g in GROUPS if g in owner.groups for i in range(*_range(state.slices[g]))]
+        self.write = [i for g in GROUPS if g in owner.changing for i in range(*_range(state.slices[g]))]
+        self.specs, self.extra = specs, None
+        self.graph = None
+        engine = backend.current()
+        if owner.eager or owner.kind == "train" and _overridden(owner.model, "train_step"):
+            self.function, self.flat = None, self._native()
+            if not owner.eager:
+                self._compile_native(engine)
+        else:
+            try:
+                self.graph = self._trace()
+            except Exception as error:  # the user's code needs real values: a native backend has its own way
+                if not engine.native or _is_users_error(error):
+                    raise
+                self._try_native(engine, error)
+            else:
+                position = {i: k for k, i in enumerate(self.read)}
+                self.donate = tuple(position[i] for i in self.write)
+                self.flat = None
+                self.function = engine.compile(self.graph, donate=self.donate)
+
+    def _try_native(self, engine, error):
+        try:
+            self.flat = self._native()
+            self._compile_native(engine)
+            _log.info("model '%s' is trained by %s's own derivatives: %s", self.owner.model.name, engine.name, error)
+        except Exception as second:
+            raise second from error
+
+    def _compile_native(self, engine):
+        position = {i: k for k, i in enumerate(self.read)}
+        self.donate = tuple(position[i] for i in self.write)
+        example = [Spec(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read] + self.specs
+        self.function = engine.compile_function(self.flat, example, self.donate)
+
+    def _values(self, flat):
+        """Flat state values, by group."""
+        by_index = dict(zip(self.read, flat))
+        return {
+            g: [by_index[i] for i in range(*_range(self.state.slices[g]))] for g in GROUPS if g in self.owner.groups
+        }
+
+    def _outputs(self, new, extra):
+        """The flat outputs of the step, remembering the structure of what is beside the state."""
+        self.extra = tree.map_structure(lambda _: 0, extra)
+        values = [v for g in GROUPS if g in self.owner.changing for v in new[g]]
+        return [*values, *[array(v) for v in tree.flatten(extra) if v is not None]]
+
+    def _trace(self):
+        variables = self.state.variables
+        with Trace(backend.current().kept(self.owner.kind)) as t:
+            inputs = [Symbol(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read]
+            leaves = [Symbol(s.shape, s.dtype) for s in self.specs]
+            batch = tree.pack_sequence_as(self.structure, leaves)
+
+            def differentiate(forward, trainable):
+                loss, rest = forward(trainable)
+                if not isinstance(loss, Symbol):
+                    loss = _constant_symbol(loss)
+                one = np.ones((), np_dtype(loss.dtype))
+                return gradient([loss], [one], trainable), rest
+
+            new, extra = self.owner.body(variables, self._values(inputs), batch, differentiate)
+            outputs = [y if isinstance(y, Symbol) else _constant_symbol(y) for y in self._outputs(new, extra)]
+        graph = Graph(t.calls, [*inputs, *leaves], outputs)
+        if graph.captured:
+            raise RuntimeError(f"the traced step holds symbols of another trace: {graph.captured[:3]}")
+        return graph
+
+    def _native(self):
+        """The step as a function on the framework's own arrays."""
+        engine, owner = backend.current(), self.owner
+
+        def flat(*values):
+            n = len(self.read)
+            batch = tree.pack_sequence_as(self.structure, list(values[n:]))
+            if owner.kind == "train" and _overridden(owner.model, "train_step"):
+                new, extra = self._custom(self._values(values[:n]), batch)
+            else:
+                new, extra = owner.body(
+                    self.state.variables, self._values(values[:n]), batch, engine.value_and_grad
+                )
+            return self._outputs(new, extra)
+
+        return flat
+
+    def _custom(self, values, batch):
+        """The user's own `train_step(state, data)`."""
+        data = tuple(b for b in batch if b is not None)
+        state = tuple(values[g] for g in GROUPS)
+        logs, state = self.owner.model.train_step(state, data if len(data) > 1 or batch[1] is not None else data)
+        return dict(zip(GROUPS, state)), dict(logs)
+
+    def run(self, leaves):
+        """Take one step: the state moves on, what else the step gives is returned in its structure."""
+        values = self.state.take()
+        args = [values[i] for i in self.read]
+        made = (self.function or self.flat)(*args, *leaves)
+        for i, v in zip(self.write, made):
+            values[i] = v
+        return self.rest(made[len(self.write) :])
+
+    def rest(self, values):
+        """The outputs beside the state, in their structure."""
+        if self.extra is None:
+            return None
+        return tree.pack_sequence_as(self.extra, list(values))
+
+
+def _range(s):
+    return s.start, s.stop
+
+
+def _constant_symbol(y):
+    from oneiros.core import primitives as p
+
+    return p.broadcast_to(y, shape=tuple(y.shape))
+
+
+def _overridden(model, method):
+    from oneiros.training.trainer import Trainer
+
+    return getattr(type(model), method) is not getattr(Trainer, method)
+
+
+def _is_users_error(error):
+    """Whether an error is about the data or the model, so that another way of differentiating cannot help."""
+    return getattr(error, "final", False)
