@@ -1,0 +1,45 @@
+# Two commands do all the set-up on a machine that has Python 3.11 (with venv) and make:
+#   make demo     trains on real data, shows progress, saves a model and a picture
+#   make test     runs the whole test suite
+# Both make .venv with all that they need.
+
+PYTHON ?= python3.11
+BACKEND ?= jax
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: demo test check bench clean
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "the module venv is missing (on Debian: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	ONEIROS_BACKEND=$(BACKEND) $(BIN)/python examples/digits.py --out $(OUT)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q --doctest-modules oneiros
+	$(BIN)/python -m oneiros.testing numpy
+	$(BIN)/python -m oneiros.testing jax
+	$(BIN)/python benchmarks/run.py --smoke
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info
