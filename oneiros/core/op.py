@@ -12,7 +12,7 @@ import inspect
 
 import numpy as np
 
-from oneiros.core import backend
+from oneiros.core import backend, config
 from oneiros.core.backend import FASTER
 from oneiros.core.dtypes import is_float, np_dtype, result_type
 from oneiros.core.graph import STACK, Trace
@@ -20,7 +20,7 @@ from oneiros.core.primitives import cast
 from oneiros.core.spec import Spec, Unknown, dtype_name
 from oneiros.core.symbol import Call, Symbol
 
-__all__ = ["OPS", "array", "float_of", "infer", "op", "promote"]
+__all__ = ["OPS", "array", "binary", "float_of", "infer", "op", "promote", "unary"]
 
 OPS = {}
 _NUMBERS = (bool, int, float, complex)
@@ -49,22 +49,27 @@ def op(body=None, *, name=None):
     if body is None:
         return functools.partial(op, name=name)
     record = OPS[name or body.__name__] = Op(body, name or body.__name__)
-    has_symbol, symbolic, special = _has_symbol, _symbolic, _SPECIAL
+    has_symbol, special, local = _has_symbol, _SPECIAL, STACK
 
     @functools.wraps(body)
     def call(*args, **kwargs):
         for a in args:
             if type(a) in special and has_symbol(a):
-                return symbolic(call, args, kwargs)
+                return _symbolic(call, args, kwargs)
         if kwargs:
             for a in kwargs.values():
                 if type(a) in special and has_symbol(a):
-                    return symbolic(call, args, kwargs)
-        if record.name in FASTER and STACK.top is None:
+                    return _symbolic(call, args, kwargs)
+        if record.name in FASTER and local.top is None:
             return _fast(record, args, kwargs)
         return body(*args, **kwargs)
 
-    call.op, call.body, call.name, call.vjp_rule = record, body, record.name, None
+    return _public(call, record)
+
+
+def _public(call, record):
+    """`call` as the public function of an op: it knows its record and takes a derivative by hand."""
+    call.op, call.body, call.name, call.vjp_rule = record, record.body, record.name, None
     call.shape_rule = functools.partial(_shape_rule, record)
 
     def vjp(rule):
@@ -73,6 +78,122 @@ def op(body=None, *, name=None):
 
     call.vjp = vjp
     return call
+
+
+# Elementwise ops: per types and dtypes, what to call is found once ---------------------------------
+_WAYS = []  # the tables of what was found
+
+
+def unary(name, primitive, dtype):
+    """The op `name(x)` of an elementwise primitive, which runs in `dtype(the name of x's dtype)`."""
+    ways = {}
+    _WAYS.append(ways)
+
+    def body(x):
+        x = array(x)
+        return primitive(to_dtype(x, dtype(dtype_name(x.dtype))))
+
+    def call(x):
+        way = ways.get((type(x), getattr(x, "dtype", None)))
+        return general(x) if way is None else way(x)
+
+    def general(x):
+        if type(x) in _SPECIAL:
+            return _symbolic(call, (x,), {}) if _has_symbol(x) else body(x)
+        if hasattr(x, "dtype"):
+            have = dtype_name(x.dtype)
+            ways[type(x), x.dtype] = _direct(primitive, (x,)) if dtype(have) == have else body
+        return body(x)
+
+    return _family_member(name, call, body)
+
+
+def binary(name, primitive, dtype=None):
+    """The op `name(x1, x2)` of an elementwise primitive, which runs in the operands' common dtype.
+
+    `dtype` is a function of that dtype's name that may give another one to run in.
+    """
+    ways = {}
+    _WAYS.append(ways)
+
+    def body(x1, x2):
+        return primitive(*promote(x1, x2, rule=dtype))
+
+    def call(x1, x2):
+        way = ways.get((type(x1), type(x2)))
+        return general(x1, x2) if way is None else way(x1, x2)
+
+    def general(x1, x2):
+        first, second = kinds = type(x1), type(x2)
+        if first in _SPECIAL or second in _SPECIAL:
+            if _has_symbol(x1) or _has_symbol(x2):
+                return _symbolic(call, (x1, x2), {})
+        elif first is second and first not in _NUMBERS or (first in _NUMBERS) != (second in _NUMBERS):
+            if hasattr(x1, "dtype") or hasattr(x2, "dtype"):
+                ways[kinds] = _by_dtype(primitive, body, dtype, kinds)
+        return body(x1, x2)
+
+    return _family_member(name, call, body)
+
+
+def _family_member(name, call, body):
+    for function in (call, body):
+        function.__name__ = function.__qualname__ = name
+    record = OPS[name] = Op(body, name)
+    return _public(call, record)
+
+
+def _direct(primitive, args):
+    """What runs `primitive` on arguments of these types, at once where that needs no further question."""
+    owner = backend.owner({type(a) for a in args}, primitive.name)
+    if owner is None and backend.current().name != "numpy":
+        return primitive  # whether a trace is open decides where it runs
+    return (owner or backend.current()).kernel(primitive)
+
+
+def _by_dtype(primitive, body, rule, kinds):
+    """What to do with two arguments of these types: straight to the kernel for dtypes that need no cast."""
+    kernels = {}
+
+    def find(x1, x2):
+        want = result_type(dtype_of(x1), dtype_of(x2))
+        want = rule(want) if rule else want
+        for x in (x1, x2):
+            if dtype_of(x) != want if type(x) not in _NUMBERS else type(x) is not float and is_float(want):
+                return body
+        return _direct(primitive, (x1, x2))
+
+    def arrays(x1, x2):
+        kernel = kernels.get((x1.dtype, x2.dtype))
+        if kernel is None:
+            kernel = kernels[x1.dtype, x2.dtype] = find(x1, x2)
+        return kernel(x1, x2)
+
+    def array_and_number(x1, x2):
+        kernel = kernels.get(x1.dtype)
+        if kernel is None:
+            kernel = kernels[x1.dtype] = find(x1, x2)
+        return kernel(x1, x2)
+
+    def number_and_array(x1, x2):
+        kernel = kernels.get(x2.dtype)
+        if kernel is None:
+            kernel = kernels[x2.dtype] = find(x1, x2)
+        return kernel(x1, x2)
+
+    return number_and_array if kinds[0] in _NUMBERS else array_and_number if kinds[1] in _NUMBERS else arrays
+
+
+def _forget(_changed):
+    """Drop what was found under other settings."""
+    for ways in _WAYS:
+        ways.clear()
+    for record in OPS.values():
+        record.kernels.clear()
+
+
+config.on_backend_change.append(_forget)
+config.on_floatx_change.append(_forget)
 
 
 _SPECIAL = {Symbol, list, tuple, dict}  # argument types that are or may hold symbols; Variable joins them
@@ -88,18 +209,44 @@ def _has_symbol(x):
     return False
 
 
+_PLAIN = {*_NUMBERS, str, type(None), tuple}  # what goes to a kernel as it is
+
+
 def _fast(record, args, kwargs):
+    """The result of the faster kernel that the arguments' backend has, else of the body."""
+    kinds = tuple(map(type, args))
+    kernel = record.kernels.get(kinds)
+    if kernel is None:
+        kernel = record.kernels[kinds] = _find_fast(record, args)
+    if kwargs and kernel is not record.body:
+        for value in kwargs.values():
+            if type(value) not in _PLAIN:
+                return _bound_fast(record, args, kwargs)
+    result = kernel(*args, **kwargs)
+    return record.body(*args, **kwargs) if result is NotImplemented else result
+
+
+def _find_fast(record, args):
+    """What to call for arguments of these types, all given by position."""
+    direct = args and all(type(a) in _PLAIN or hasattr(a, "dtype") for a in args)
+    if not direct or type(args[0]) in _PLAIN or not VARIABLES.isdisjoint(map(type, args)):
+        return lambda *args, **kwargs: _bound_fast(record, args, kwargs)
+    return record.kernel(args) or record.body
+
+
+def _bound_fast(record, args, kwargs):
+    """As `_fast`, for variables, lists and arrays given by keyword."""
     bound = record.signature.bind(*args, **kwargs)
     values = [unwrap(a) for a in bound.args]
-    if any(map(_has_symbol, values)):
+    named = {k: unwrap(v) for k, v in bound.kwargs.items()}
+    if any(map(_has_symbol, (*values, *named.values()))):
         return record.body(*args, **kwargs)
-    kernel = record.kernel([v for v in values if hasattr(v, "dtype")])
+    kernel = record.kernel([v for v in (*values, *named.values()) if hasattr(v, "dtype")])
     if kernel is None:
         return record.body(*args, **kwargs)
-    first = values[0]
-    if not hasattr(first, "dtype"):
-        values[0] = array(first)
-    result = kernel(*values, **{k: unwrap(v) for k, v in bound.kwargs.items()})
+    if values and not hasattr(values[0], "dtype"):
+        values[0] = array(values[0])
+    result = kernel(*values, **named)
     return record.body(*args, **kwargs) if result is NotImplemented else result
 
 
@@ -171,21 +318,18 @@ def dtype_of(x):
     return type(x) if type(x) in _NUMBERS else dtype_name(x.dtype)
 
 
-def promote(*xs, dtype=None):
+def promote(*xs, dtype=None, rule=None):
     """The operands as arrays of one dtype, by Keras's promotion; plain numbers may stay plain.
 
-    At least one operand comes back as an array.
+    At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function of names
+    of dtypes, may change the one that promotion gives.
     """
-    if len(xs) == 2:
-        x, y = xs
-        if type(x) is type(y) and type(x) not in _NUMBERS and hasattr(x, "dtype") and x.dtype == y.dtype:
-            if type(x) not in VARIABLES and dtype is None:
-                return xs
     xs = [x if type(x) in _NUMBERS else array(x) for x in xs]
     if all(type(x) in _NUMBERS for x in xs):
         xs[0] = array(xs[0])
     if dtype is None:
         dtype = result_type(*map(dtype_of, xs))
+        dtype = rule(dtype) if rule else dtype
     return [x if type(x) in _NUMBERS else to_dtype(x, dtype) for x in map(_fit(dtype), xs)]
 
 

@@ -1,12 +1,13 @@
 """The functions of the public API over arrays and symbols: Keras's `ops`."""
 
-from oneiros.ops.contractions import *  # noqa: F403
-from oneiros.ops.control import *  # noqa: F403
-from oneiros.ops.creation import *  # noqa: F403
-from oneiros.ops.elementwise import *  # noqa: F403
-from oneiros.ops.image import *  # noqa: F403
-from oneiros.ops.linalg import *  # noqa: F403
-from oneiros.ops.nn import *  # noqa: F403
-from oneiros.ops.reductions import *  # noqa: F403
-from oneiros.ops.shaping import *  # noqa: F403
-from oneiros.ops.signal import *  # noqa: F403
+from oneiros.ops.elementwise import *  # noqa: F403  isort: skip
+from oneiros.ops.shaping import *  # noqa: F403  isort: skip
+from oneiros.ops.indexing import *  # noqa: F403  isort: skip
+from oneiros.ops.reductions import *  # noqa: F403  isort: skip
+from oneiros.ops.contractions import *  # noqa: F403  isort: skip
+from oneiros.ops.creation import *  # noqa: F403  isort: skip
+from oneiros.ops.control import *  # noqa: F403  isort: skip
+from oneiros.ops.linalg import *  # noqa: F403  isort: skip
+from oneiros.ops.nn import *  # noqa: F403  isort: skip
+from oneiros.ops.signal import *  # noqa: F403  isort: skip
+from oneiros.ops import image, operators  # noqa: F401  isort: skip
