@@ -37,8 +37,8 @@ class MaxNorm(Constraint):
 
     `axis` is that of a kernel's inputs: 0 for a dense one, (0, 1, 2) for a 2D convolution.
 
-    >>> float(ops.norm(MaxNorm(2.0)([[3.0], [4.0]])).round(4))
-    2.0
+    >>> MaxNorm(2.5)([[3.0], [4.0]]).round(4).tolist()
+    [[1.5], [2.0]]
 
     Raises:
         ValueError: if `max_value` is not a number.
@@ -66,8 +66,8 @@ class NonNeg(Constraint):
 class UnitNorm(Constraint):
     """Norms of 1 along `axis`.
 
-    >>> float(ops.norm(UnitNorm()([[3.0], [4.0]])).round(4))
-    1.0
+    >>> UnitNorm()([[2.0], [0.0]]).round(4).tolist()
+    [[1.0], [0.0]]
     """
 
     axis: int = 0
@@ -79,8 +79,8 @@ class UnitNorm(Constraint):
 class MinMaxNorm(Constraint):
     """Norms along `axis` from `min_value` to `max_value`, reached by the part `rate` at each step.
 
-    >>> float(ops.norm(MinMaxNorm(2.0, 3.0)([[0.3], [0.4]])).round(4))
-    2.0
+    >>> MinMaxNorm(2.5, 3.0)([[0.3], [0.4]]).round(4).tolist()
+    [[1.5], [2.0]]
 
     Raises:
         ValueError: if `min_value`, `max_value` or `rate` is not a number.

@@ -18,16 +18,16 @@ RANDOM = [
 EVERY = [*RANDOM, "Constant", "Identity", "Ones", "STFT", "Zeros"]
 SHAPES = {"STFT": (6, 1, 4), "Identity": (4, 3)}
 CONFIGS = [
-    ("RandomNormal", dict(mean=1.0, stddev=2.0)),
-    ("RandomUniform", dict(minval=-3.0, maxval=1.0)),
-    ("TruncatedNormal", dict(mean=1.0, stddev=2.0)),
-    ("Orthogonal", dict(gain=2.0)),
+    ("RandomNormal", {"mean": 1.0, "stddev": 2.0}),
+    ("RandomUniform", {"minval": -3.0, "maxval": 1.0}),
+    ("TruncatedNormal", {"mean": 1.0, "stddev": 2.0}),
+    ("Orthogonal", {"gain": 2.0}),
     *(
-        ("VarianceScaling", dict(scale=2.0, mode=mode, distribution=distribution))
+        ("VarianceScaling", {"scale": 2.0, "mode": mode, "distribution": distribution})
         for mode in ("fan_in", "fan_out", "fan_avg")
         for distribution in ("truncated_normal", "untruncated_normal", "uniform")
     ),
-    ("VarianceScaling", dict(input_axes=(1,), output_axes=(0, 1), mode="fan_out")),
+    ("VarianceScaling", {"input_axes": (1,), "output_axes": (0, 1), "mode": "fan_out"}),
     *((name, {}) for name in RANDOM),
 ]
 
@@ -77,7 +77,7 @@ def test_truncated_values_stay_within_two_deviations(seed, stddev):
 def test_a_truncated_normal_has_the_right_deviation_over_many_chunks():
     values = made("TruncatedNormal", stddev=1.0, seed=0).host((5 * initializers.CHUNK + 7,))
     assert values.std() == pytest.approx(initializers.TRUNCATED_STDDEV, rel=2e-3)
-    assert initializers.TRUNCATED_STDDEV == pytest.approx(0.87962566103423978)
+    np.testing.assert_allclose(initializers.TRUNCATED_STDDEV, 0.87962566103423978)
 
 
 def test_chunks_are_independent():
@@ -96,9 +96,9 @@ def test_orthogonal_rows_or_columns(rows, columns, seed):
 @pytest.mark.parametrize(
     "config",
     [
-        *({}, dict(side="imag"), dict(scaling="spectrum"), dict(scaling=None)),
-        *(dict(periodic=True), dict(window=None), dict(window=np.arange(6.0))),
-        *(dict(window=name) for name in ("hamming", "blackman", "boxcar", "tukey")),
+        *({}, {"side": "imag"}, {"scaling": "spectrum"}, {"scaling": None}),
+        *({"periodic": True}, {"window": None}, {"window": np.arange(6.0)}),
+        *({"window": name} for name in ("hamming", "blackman", "boxcar", "tukey")),
     ],
     ids=str,
 )
@@ -113,9 +113,9 @@ def test_stft_kernels_are_keras(config, shape):
     [
         ("Zeros", {}, (2, 3)),
         ("Ones", {}, ()),
-        ("Constant", dict(value=2.5), (2, 3)),
-        ("Constant", dict(value=[1.0, 2.0]), (3, 2)),
-        ("Identity", dict(gain=3.0), (2, 4)),
+        ("Constant", {"value": 2.5}, (2, 3)),
+        ("Constant", {"value": [1.0, 2.0]}, (3, 2)),
+        ("Identity", {"gain": 3.0}, (2, 4)),
         ("Identity", {}, (4, 2)),
     ],
 )
@@ -246,7 +246,7 @@ def test_the_config_is_keras(name):
     assert initializers.serialize(made(name)) == keras.initializers.serialize(theirs(name))
 
 
-@pytest.mark.parametrize("name, config", [*CONFIGS, ("Constant", dict(value=3)), ("STFT", {})])
+@pytest.mark.parametrize("name, config", [*CONFIGS, ("Constant", {"value": 3}), ("STFT", {})])
 def test_an_initializer_comes_back_from_its_config(name, config):
     first = made(name, **config, **({"seed": 3} if name in RANDOM else {}))
     for again in (

@@ -12,22 +12,22 @@ from oneiros.core.backend import to_array, to_numpy
 
 REGULARIZERS = [
     ("L1", {}),
-    ("L1", dict(l1=0.3)),
+    ("L1", {"l1": 0.3}),
     ("L2", {}),
-    ("L2", dict(l2=0.3)),
-    ("L1L2", dict(l1=0.1, l2=0.2)),
-    ("L1L2", dict(l2=0.2)),
+    ("L2", {"l2": 0.3}),
+    ("L1L2", {"l1": 0.1, "l2": 0.2}),
+    ("L1L2", {"l2": 0.2}),
     ("OrthogonalRegularizer", {}),
-    ("OrthogonalRegularizer", dict(factor=0.5, mode="columns")),
+    ("OrthogonalRegularizer", {"factor": 0.5, "mode": "columns"}),
 ]
 CONSTRAINTS = [
     ("MaxNorm", {}),
-    ("MaxNorm", dict(max_value=0.5, axis=1)),
-    ("MinMaxNorm", dict(min_value=0.2, max_value=0.5, rate=0.5)),
-    ("MinMaxNorm", dict(min_value=2.0, max_value=3.0, axis=[0, 1])),
+    ("MaxNorm", {"max_value": 0.5, "axis": 1}),
+    ("MinMaxNorm", {"min_value": 0.2, "max_value": 0.5, "rate": 0.5}),
+    ("MinMaxNorm", {"min_value": 2.0, "max_value": 3.0, "axis": [0, 1]}),
     ("NonNeg", {}),
     ("UnitNorm", {}),
-    ("UnitNorm", dict(axis=[0, 1])),
+    ("UnitNorm", {"axis": [0, 1]}),
 ]
 weights = hnp.arrays(
     "float32",

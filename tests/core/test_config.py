@@ -173,7 +173,7 @@ def test_an_installed_backend_can_be_chosen(monkeypatch):
 def test_data_formats_are_checked_and_filled_in():
     assert config.standardize_data_format(None) == "channels_last"
     assert config.standardize_data_format("Channels_First") == "channels_first"
-    with pytest.raises(ValueError, match="`data_format`.*7"):
+    with pytest.raises(ValueError, match=r"`data_format`.*7"):
         config.standardize_data_format(7)
 
 

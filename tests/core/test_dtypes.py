@@ -106,12 +106,12 @@ def test_jax_dtypes_have_names():
 
 @pytest.mark.parametrize("given", ["foo", [1], {}, np.zeros(2), 7])
 def test_what_is_no_dtype_is_an_error_that_shows_it(given):
-    with pytest.raises(ValueError, match="`dtype` must be one of .*; got"):
+    with pytest.raises(ValueError, match=r"`dtype` must be one of .*; got"):
         dtypes.standardize_dtype(given)
 
 
 def test_float8_is_never_promoted():
-    with pytest.raises(ValueError, match="float8.*'float8_e5m2', 'int8'"):
+    with pytest.raises(ValueError, match=r"float8.*'float8_e5m2', 'int8'"):
         dtypes.result_type("float8_e5m2", "int8")
 
 
