@@ -45,12 +45,14 @@ class Configurable:
         shared: Options that every class of a family takes after its own fields: name to default.
         keywords: Whether further keywords are taken (`**kwargs`) and handed to `adopt`.
         rank: The number of spatial axes, for families over one, two and three.
+        stored: Field to attribute, where the field's own name means something else.
     """
 
     fields = {}
     shared = {}
     keywords = False
     rank = None
+    stored = {}
 
     def __init_subclass__(cls, rank=None, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -84,7 +86,8 @@ class Configurable:
         self.adopt(**options)
         for name, value in values.items():
             convert = getattr(cls.fields[name][0], "convert", None)
-            setattr(self, name, convert(value, self, name) if convert else value)
+            value = convert(value, self, name) if convert else value
+            setattr(self, cls.stored.get(name, name), value)
         self._ready()
 
     def adopt(self, **options):

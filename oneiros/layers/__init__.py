@@ -1,7 +1,11 @@
 """Layers."""
 
 from oneiros.layers.base import InputSpec, Layer
-from oneiros.layers.core import Dense
+from oneiros.layers.convolutional import *  # noqa: F403
+from oneiros.layers.core import *  # noqa: F403
 from oneiros.layers.input_layer import Input, InputLayer
+from oneiros.layers.merging import *  # noqa: F403
+from oneiros.layers.normalization import *  # noqa: F403
+from oneiros.layers.pooling import *  # noqa: F403
 
-__all__ = ["Dense", "Input", "InputLayer", "InputSpec", "Layer"]
+__all__ = ["Input", "InputLayer", "InputSpec", "Layer"]

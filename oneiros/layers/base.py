@@ -63,6 +63,7 @@ class Layer(Operation):
     (2, 3)
     """
 
+    shared, keywords = {}, True
     supports_masking = False
     input_spec = None
     quantization_mode = None
@@ -72,13 +73,12 @@ class Layer(Operation):
     _untracked = ("_inbound_nodes",)
 
     def __new__(cls, *args, **kwargs):
-        self = object.__new__(cls)
+        self = Operation.__new__(cls)
         put = object.__setattr__
         put(self, "_trainable_variables", [])
         put(self, "_non_trainable_variables", [])
         put(self, "_seed_generators", [])
         put(self, "_losses", [])
-        put(self, "_calls", [])
         put(self, "_build_shapes", None)
         put(self, "built", False)
         put(self, "_given", (args, kwargs))
@@ -91,9 +91,6 @@ class Layer(Operation):
             cls.build = _built(own["build"])
         if "call" in own:
             cls._call_plan = None
-
-    def __init__(self, *, activity_regularizer=None, trainable=True, dtype=None, autocast=True, name=None, **kwargs):
-        self.adopt(activity_regularizer, trainable, dtype, autocast, name, **kwargs)
 
     def adopt(self, activity_regularizer=None, trainable=True, dtype=None, autocast=True, name=None, **kwargs):
         """Take the options that every layer has."""
@@ -706,6 +703,16 @@ class Layer(Operation):
 
     def __str__(self):
         return repr(self)
+
+
+def _options():
+    """The signature of a layer without arguments of its own."""
+    rows = inspect.signature(Layer.adopt).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature([r if r.kind is r.VAR_KEYWORD else r.replace(kind=keyword) for r in list(rows)[1:]])
+
+
+Layer.__signature__ = _options()
 
 
 # The shape of `call` ------------------------------------------------------------------------------------------------

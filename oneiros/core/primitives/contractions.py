@@ -52,10 +52,15 @@ def _dot_cotangent(g, x, y, contract, batch, first):
     b, n = len(batch[0]), len(free_x)
     # g: (batch, free of the first operand, free of the second); contract it with y's free axes
     g_free_y = tuple(range(b + n, b + n + len(free_y))) if first else tuple(range(b, b + len(free_y)))
-    made = dot_general(g, _conj(y), contract=(g_free_y, free_y), batch=(tuple(range(b)), batch[1]))
-    # made: (batch, free of x, contracted axes of y in y's order)
+    # The operand's own order of "kept axes, summed axes" is that of the dot, so that no transpose is needed.
     back = sorted(range(len(contract[1])), key=lambda k: contract[1][k])
-    places = (*batch[0], *free_x, *(contract[0][k] for k in back))
+    summed = [contract[0][k] for k in back]
+    if first:
+        made = dot_general(g, _conj(y), contract=(g_free_y, free_y), batch=(tuple(range(b)), batch[1]))
+        places = (*batch[0], *free_x, *summed)
+    else:
+        made = dot_general(_conj(y), g, contract=(free_y, g_free_y), batch=(batch[1], tuple(range(b))))
+        places = (*batch[0], *summed, *free_x)
     order = tuple(places.index(i) for i in range(len(places)))
     return made if order == tuple(range(len(order))) else transpose(made, order=order)
 

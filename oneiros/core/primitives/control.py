@@ -95,14 +95,16 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         loop = _Backward(t, forward, steps, slopes)
         float_carry = [i for i in range(carry) if is_differentiable(inputs[i])]
         sums = {id(k): loop.total(grads[id(k)]) for k in steps[2] if id(k) in grads}
-        piled = {i: Symbol(s.shape, s.dtype) for i, s in enumerate(steps[2]) if sums.get(id(s), 0) is None}
+        piled = {i: Symbol(s.shape, s.dtype) for i, s in enumerate(steps[2]) if id(s) in sums and sums[id(s)] is None}
         from oneiros.core.primitives.elementwise import add
 
         ends = [grads[id(inputs[i])] for i in float_carry]
         ends += [add(p, grads[id(steps[2][i])]) for i, p in piled.items()]
         dxs = [grads[id(x)] for x in steps[1] if id(x) in grads]
         slices = [*dxs, *loop.stacked]
-        states = [slopes.get(i) or Symbol(inputs[i].shape, inputs[i].dtype) for i in float_carry]
+        states = [
+            slopes[i] if i in slopes else Symbol(inputs[i].shape, inputs[i].dtype) for i in float_carry
+        ]
         states += list(piled.values())
         slices, ends = loop.whole(slices), loop.whole(ends)
         probe = Graph(t.calls[forward:], states, [*ends, *slices])
