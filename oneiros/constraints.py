@@ -49,7 +49,8 @@ class MaxNorm(Constraint):
 
     def __call__(self, w):
         norms = _norms(w, self.axis)
-        return w * (ops.clip(norms, 0, self.max_value) / (config.epsilon() + norms))
+        factor = ops.clip(norms, 0, self.max_value) / (config.epsilon() + norms)
+        return ops.multiply(w, factor)
 
 
 class NonNeg(Constraint):
@@ -73,7 +74,7 @@ class UnitNorm(Constraint):
     axis: int = 0
 
     def __call__(self, w):
-        return w / (config.epsilon() + _norms(w, self.axis))
+        return ops.divide(w, config.epsilon() + _norms(w, self.axis))
 
 
 class MinMaxNorm(Constraint):
@@ -95,7 +96,7 @@ class MinMaxNorm(Constraint):
         norms = _norms(w, self.axis)
         allowed = ops.clip(norms, self.min_value, self.max_value)
         wanted = self.rate * allowed + (1 - self.rate) * norms
-        return w * (wanted / (config.epsilon() + norms))
+        return ops.multiply(w, wanted / (config.epsilon() + norms))
 
 
 def _norms(w, axis):

@@ -174,3 +174,10 @@ def test_none_stands_for_the_default_factor(name):
 def test_an_error_names_the_argument_and_what_was_given(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name, config", CONSTRAINTS)
+def test_a_list_is_constrained_as_an_array(backend, name, config):
+    part = getattr(constraints, name)(**config)
+    x = [[1.0, -2.0], [3.0, 0.5]]
+    np.testing.assert_array_equal(to_numpy(part(x)), applied(part, np.array(x, "float32")))
