@@ -269,7 +269,36 @@ class Jax(backend.Backend):
         return gradients, rest
 
     def compile_function(self, function, specs, donate=()):
+        jax.eval_shape(function, *[jax.ShapeDtypeStruct(s.shape, _dtype(s.dtype)) for s in specs])
         return jax.jit(function, donate_argnums=tuple(donate))
+
+    def compile_loop(self, compiled, batch_size):
+        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state.
+
+        The batches are gathered on the device by `order`, a permutation of the rows.
+        """
+        flat = emit(compiled.graph, self.kernel_of) if compiled.graph is not None else compiled.flat
+        position = {i: k for k, i in enumerate(compiled.read)}
+        moving = [position[i] for i in compiled.write]
+        still = [k for k in range(len(position)) if k not in set(moving)]
+
+        def many(carry, fixed, arrays, order, first, count):
+            def step(i, carry):
+                rows = lax.dynamic_slice(order, ((first + i) * batch_size,), (batch_size,))
+                values = [None] * len(position)
+                for k, v in [*zip(moving, carry), *zip(still, fixed)]:
+                    values[k] = v
+                made = flat(*values, *[jnp.take(a, rows, axis=0, mode="clip") for a in arrays])
+                return [y.astype(x.dtype) for x, y in zip(carry, made)]
+
+            return lax.fori_loop(0, count, step, carry)
+
+        run = jax.jit(many, donate_argnums=0)
+        return lambda state, *rest: run([state[k] for k in moving], [state[k] for k in still], *rest)
+
+    def fits_device(self, arrays):
+        """Whether data may be held on the device whole: at most 2 GiB."""
+        return sum(a.nbytes for a in arrays) <= 2 << 30
 
     def is_abstract(self, x):
         return isinstance(x, jax.core.Tracer)

@@ -208,6 +208,8 @@ class _Compiled:
             self._compile_native(engine)
             _log.info("model '%s' is trained by %s's own derivatives: %s", self.owner.model.name, engine.name, error)
         except Exception as second:
+            if type(second) is type(error):
+                raise error from None
             raise second from error
 
     def _compile_native(self, engine):
@@ -234,7 +236,7 @@ class _Compiled:
         with Trace(backend.current().kept(self.owner.kind)) as t:
             inputs = [Symbol(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read]
             leaves = [Symbol(s.shape, s.dtype) for s in self.specs]
-            batch = tree.pack_sequence_as(self.structure, leaves)
+            batch = _packed(self.structure, leaves)
 
             def differentiate(forward, trainable):
                 loss, rest = forward(trainable)
@@ -256,7 +258,7 @@ class _Compiled:
 
         def flat(*values):
             n = len(self.read)
-            batch = tree.pack_sequence_as(self.structure, list(values[n:]))
+            batch = _packed(self.structure, values[n:])
             if owner.kind == "train" and _overridden(owner.model, "train_step"):
                 new, extra = self._custom(self._values(values[:n]), batch)
             else:
@@ -288,6 +290,12 @@ class _Compiled:
         if self.extra is None:
             return None
         return tree.pack_sequence_as(self.extra, list(values))
+
+
+def _packed(structure, leaves):
+    """`leaves` in the structure of a batch, whose absent parts stay None."""
+    leaves = iter(leaves)
+    return tree.map_structure(lambda v: None if v is None else next(leaves), structure)
 
 
 def _range(s):
