@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.metadata
 
 import numpy as np
 
@@ -140,7 +139,9 @@ def load(name):
                 f"backend '{name}' needs the package '{error.name}', which is not installed: "
                 f"pip install 'oneiros[{name}]'"
             ) from error
-        points = importlib.metadata.entry_points(group="oneiros.backends", name=name)
+        from importlib import metadata
+
+        points = metadata.entry_points(group="oneiros.backends", name=name)
         if not points:
             raise ValueError(f"there is no backend called '{name}'") from None
         module = next(iter(points)).load()
