@@ -161,11 +161,43 @@ def copied(x):
     return x
 
 
-_SAME = "negative isfinite isnan isinf exp expm1 log log1p log2 log10 sqrt cbrt sin cos tan sinh cosh tanh logical_not".split()
-_SAME += "arcsin arccos arctan arcsinh arccosh arctanh sign".split()
-_BINARY = "add subtract multiply divide remainder floor_divide power maximum minimum arctan2 nextafter".split()
-_BINARY += "equal not_equal less less_equal greater greater_equal".split()
-_BITS = "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor".split()
+_SAME = [
+    "negative",
+    "isfinite",
+    "isnan",
+    "isinf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "sqrt",
+    "cbrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "logical_not",
+]
+_SAME += ["arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "sign"]
+_BINARY = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "remainder",
+    "floor_divide",
+    "power",
+    "maximum",
+    "minimum",
+    "arctan2",
+    "nextafter",
+]
+_BINARY += ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+_BITS = ["logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"]
 
 UFUNCS = {getattr(p, name): getattr(np, name) for name in _SAME + _BINARY + _BITS}
 UFUNCS |= {
@@ -426,6 +458,63 @@ KERNELS |= {
     getattr(p, name): getattr(numpy_windows, name)
     for name in numpy_windows.__all__
     if hasattr(p, name)
+}
+
+
+# Factorizations ---------------------------------------------------------------------------------------
+def arrays(made):
+    return tuple(map(np.asarray, made))
+
+
+def svd(x, *, full_matrices, compute_uv):
+    made = np.linalg.svd(x, full_matrices, compute_uv)
+    return tuple(made) if compute_uv else made
+
+
+def eig(x):
+    dtype = np.result_type(x.dtype, np.complex64)
+    return tuple(v.astype(dtype, copy=False) for v in np.linalg.eig(x))
+
+
+def lu(x):
+    import scipy.linalg
+
+    *lead, m, n = x.shape
+    packed, swaps = np.empty(x.shape, x.dtype), np.empty((*lead, min(m, n)), np.int32)
+    permutation = np.empty((*lead, m), np.int32)
+    for at in np.ndindex(*lead):
+        packed[at], swaps[at] = scipy.linalg.lu_factor(x[at], check_finite=False)
+        order = np.arange(m)
+        for i, j in enumerate(swaps[at]):
+            order[[i, j]] = order[[j, i]]
+        permutation[at] = order
+    return packed, swaps, permutation
+
+
+def triangular_solve(a, b, *, lower, adjoint):
+    a = np.tril(a) if lower else np.triu(a)
+    return np.linalg.solve(np.conj(np.swapaxes(a, -1, -2)) if adjoint else a, b)
+
+
+def fft(x, *, inverse):
+    return (np.fft.ifft if inverse else np.fft.fft)(x).astype(x.dtype, copy=False)
+
+
+KERNELS |= {
+    p.cholesky: np.linalg.cholesky,
+    p.qr: lambda x, *, mode: tuple(np.linalg.qr(x, mode)),
+    p.svd: svd,
+    p.eigh: lambda x: tuple(np.linalg.eigh(x)),
+    p.eig: eig,
+    p.lu: lu,
+    p.solve: np.linalg.solve,
+    p.triangular_solve: triangular_solve,
+    p.inverse: np.linalg.inv,
+    p.det: lambda x: np.asarray(np.linalg.det(x)),
+    p.slogdet: lambda x: arrays(np.linalg.slogdet(x)),
+    p.fft: fft,
+    p.rfft: lambda x: np.fft.rfft(x),
+    p.irfft: lambda x, *, n: np.fft.irfft(x, n),
 }
 
 
