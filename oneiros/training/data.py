@@ -115,31 +115,28 @@ class Arrays:
             x, y, weight = self.arrays
             if weight is not None:
                 raise ValueError("`class_weight` and `sample_weight` cannot both be given")
-            self.arrays = x, y, class_weights(y, class_weight)
+            self.arrays = x, y, class_weight_to_sample_weights(y, class_weight)
         self.batch_size, self.steps, self.shuffle = int(batch_size), steps, shuffle
         self.in_pass = math.ceil(self.size / self.batch_size)
         self.num_batches = min(steps or self.in_pass, self.in_pass)
         self.seed = (seeding.fresh_seed() if seed is None else int(seed)) if shuffle else None
 
     def order(self, epoch):
-        """The order of the samples in the pass over the data that `epoch` belongs to."""
-        return self._permutation(place(epoch, self.num_batches, self.in_pass)[0])
+        """The places of the samples that an epoch takes, in their order.
 
-    def span(self, epoch):
-        """The first batch of the pass that `epoch` takes, and the one after its last.
-
-        That is `(0, num_batches)` unless `steps` is less than a pass: then an epoch begins where
-        the last one stopped, and one that meets the end is short.
+        That is every sample once, unless `steps` is less than a pass over the data: then an epoch
+        begins where the last one stopped, and one that meets the end is short.
         """
-        return place(epoch, self.num_batches, self.in_pass)[1:]
+        number, first, last = place(epoch, self.num_batches, self.in_pass)
+        return self._permutation(number)[first * self.batch_size : last * self.batch_size]
 
     def batches(self, epoch):
         """The batches of an epoch."""
-        order, (first, last) = self.order(epoch), self.span(epoch)
-        for i in range(first, last):
-            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+        order = self.order(epoch)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
             if not self.shuffle:  # a view, not a copy
-                rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+                rows = slice(int(rows[0]), int(rows[-1]) + 1)
             yield self._take(rows)
 
     def peek(self):
@@ -287,7 +284,7 @@ def _common_length(arrays):
     return size
 
 
-def class_weights(y, class_weight):
+def class_weight_to_sample_weights(y, class_weight):
     """The weight of each sample's class: `y` holds class numbers, or one-hot rows.
 
     A class that `class_weight` leaves out weighs 1.

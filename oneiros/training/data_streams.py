@@ -18,7 +18,7 @@ from oneiros.core import backend, seeding, tree
 from oneiros.core.config import floatx
 from oneiros.core.dtypes import np_dtype
 from oneiros.training.data import (
-    class_weights,
+    class_weight_to_sample_weights,
     holds_numbers,
     place,
     to_host,
@@ -190,7 +190,7 @@ class Stream:
         if self.class_weight is not None:
             if weight is not None:
                 raise ValueError("`class_weight` and `sample_weight` cannot both be given")
-            weight = class_weights(y, self.class_weight)
+            weight = class_weight_to_sample_weights(y, self.class_weight)
         return x, y, weight
 
 
