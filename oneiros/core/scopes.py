@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-__all__ = ["RematScope", "StatelessScope", "SymbolicScope", "autocast", "device", "in_stateless_scope", "name_scope"]
+__all__ = ["RematScope", "StatelessScope", "SymbolicScope", "autocast", "deferred_values", "device", "in_stateless_scope", "name_scope"]
 
 
 class _State(threading.local):
@@ -18,6 +18,7 @@ class _State(threading.local):
     device = None
     remat = ()
     symbolic = False
+    deferred = None
 
 
 STATE = _State()
@@ -146,6 +147,25 @@ def names(path):
         yield
     finally:
         STATE.names = before
+
+
+class deferred_values(_Scope):
+    """Inside, variables get initial values only when these are needed: those loaded from a file never are.
+
+    Args:
+        budget: The most bytes of initial values that may be made inside.
+    """
+
+    slot = "deferred"
+
+    def __init__(self, budget):
+        self.left = budget
+
+    def spend(self, size, name):
+        """Count the bytes of an initial value that is made after all."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"variable '{name}' needs an initial value of {size} bytes, over the budget for loading")
 
 
 def device(device_name):

@@ -81,7 +81,8 @@ class Variable:
             self.dtype = standardize_dtype(dtype)
             shape = (shape,) if isinstance(shape, int) else shape
             self.shape = _checked_shape(shape, name)
-            value = self._initial(initializer)
+            later = STATE.deferred is not None and STATE.stateless is None
+            value = _Later(initializer) if later else self._initial(initializer)
         else:
             if isinstance(initializer, Variable):
                 initializer = initializer.value
@@ -125,11 +126,16 @@ class Variable:
             if self._lease is not None:
                 self._lease.release(self)
             value = self._value
+            if type(value) is _Later:
+                if getattr(STACK.top, "abstract", False):
+                    value = Symbol(self.shape, self.dtype)
+                else:
+                    value = self._settle()
             if type(value) is np.ndarray and STACK.top is None:
                 value = self._value = backend.current().variable(value, self)
             if value is None:
                 raise ValueError(f"variable '{self.path}' has no value")
-            value = backend.current().read(value)
+            value = value if type(value) is Symbol else backend.current().read(value)
         wanted = STATE.autocast
         if wanted is not None and self.autocast and is_float(self.dtype) and wanted != self.dtype:
             return to_dtype(value, wanted)
@@ -139,12 +145,22 @@ class Variable:
         """The stored array, fetched from whoever else holds it."""
         if self._lease is not None and self._lease is not holder:
             self._lease.release(self)
+        self._settle()
         if type(self._value) is np.ndarray:
             self._value = backend.current().variable(self._value, self)
         return self._value
 
+    def _settle(self):
+        """The stored array; an initial value that was put off is made now."""
+        if type(self._value) is _Later:
+            if STATE.deferred is not None:
+                STATE.deferred.spend(self.size * np_dtype(self.dtype).itemsize, self.path)
+            self._value = self._initial(self._value.initializer)
+        return self._value
+
     def numpy(self):
         """The value as a NumPy array."""
+        self._settle()
         value = self.value if STATE.stateless is not None or self._lease is not None else self._value
         return np.array(backend.to_numpy(value))
 
@@ -160,7 +176,10 @@ class Variable:
             raise TypeError(f"variable '{self.path}' was assigned a symbol outside of a traced step")
         if self._lease is not None:
             self._lease.release(self)
-        self._value = backend.current().assign(self._value, value)
+        if type(self._value) is _Later:
+            self._value = np.array(backend.to_numpy(value))
+        else:
+            self._value = backend.current().assign(self._value, value)
         return value
 
     def assign_add(self, value):
@@ -235,6 +254,13 @@ class Variable:
 
     def __repr__(self):
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"
+
+
+class _Later:
+    """In the place of an initial value: how to make it when it is first needed."""
+
+    def __init__(self, initializer):
+        self.initializer = initializer
 
 
 VARIABLES.add(Variable)
