@@ -286,6 +286,8 @@ def array(x):
         return x
     if type(x) in VARIABLES:
         return x.value
+    if type(x) is Unknown:
+        x = int(x)
     if type(x) in _NUMBERS:
         x = np.asarray(x, np_dtype(result_type(type(x))))
         return x if STACK.top is not None else backend.to_array(x)
@@ -324,7 +326,7 @@ def promote(*xs, dtype=None, rule=None):
     At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function of names
     of dtypes, may change the one that promotion gives.
     """
-    xs = [x if type(x) in _NUMBERS else array(x) for x in xs]
+    xs = [x if type(x) in _NUMBERS else int(x) if type(x) is Unknown else array(x) for x in xs]
     if all(type(x) in _NUMBERS for x in xs):
         xs[0] = array(xs[0])
     if dtype is None:
