@@ -361,7 +361,7 @@ class Trainer:
         plan = _plan_of(type(self))
         return plan.training or plan.variadic
 
-    def _ready(self, kind, batch):
+    def _prepare(self, kind, batch):
         """Build what is not built yet from a first batch, and return the state and the step function."""
         x, y, weight = batch
         built = self.built and all(layer.built for layer in self._flatten_layers())
@@ -557,7 +557,7 @@ class Trainer:
 
     def _on_batch(self, kind, batch, return_dict):
         batch = tree.map_structure(_host, batch)
-        state, function = self._ready(kind, batch)
+        state, function = self._prepare(kind, batch)
         leaves = [v for v in tree.flatten(batch) if v is not None]
         made = function.of(state, leaves, batch)
         own = made.run(leaves)
@@ -571,7 +571,7 @@ class Trainer:
     def predict_on_batch(self, x):
         """The outputs for one batch."""
         batch = (tree.map_structure(_host, x), None, None)
-        state, function = self._ready("predict", batch)
+        state, function = self._prepare("predict", batch)
         leaves = tree.flatten(batch[0])
         return tree.map_structure(backend.to_numpy, function.of(state, leaves, batch).run(leaves))
 
@@ -639,7 +639,7 @@ class _Loop:
         count = data.num_batches if self.steps_limit is None else min(data.num_batches, self.steps_limit)
         whole = min(size // batch_size, count)
         first_rows = tree.map_structure(lambda v: v[: min(batch_size, size)], data.arrays)
-        state, function = model._ready(self.kind, first_rows)
+        state, function = model._prepare(self.kind, first_rows)
         structure = first_rows
         arrays = [v for v in tree.flatten(data.arrays) if v is not None]
         own, done = None, 0
@@ -715,7 +715,7 @@ class _Loop:
             if self.steps_limit is not None and step >= self.steps_limit or self._stopped():
                 break
             batch = tree.map_structure(_host, batch)
-            state, function = self.model._ready(self.kind, batch)
+            state, function = self.model._prepare(self.kind, batch)
             leaves = [v for v in tree.flatten(batch) if v is not None]
             self.begin(step)
             own = function.of(state, leaves, batch).run(leaves)
@@ -731,7 +731,7 @@ class _Loop:
         for step, batch in enumerate(self._batches()):
             if self.steps_limit is not None and step >= self.steps_limit:
                 break
-            state, function = self.model._ready("predict", batch)
+            state, function = self.model._prepare("predict", batch)
             leaves = [v for v in tree.flatten(batch) if v is not None]
             self.begin(step)
             outputs = function.of(state, leaves, batch).run(leaves)
