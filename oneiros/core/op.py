@@ -419,4 +419,6 @@ def _result_spec(x):
 def _merge(a, b):
     if not isinstance(a, Spec):
         return a
-    return Spec(tuple(int(n) if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype)
+    return Spec(
+        tuple(int(n) if n == m and n is not None else None for n, m in zip(a.shape, b.shape)), a.dtype
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.backend import to_numpy
 from oneiros.core.dtypes import is_integer
+from oneiros.core.graph import STACK
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
 from oneiros.core.symbol import Symbol
 from oneiros.ops.elementwise import constant
@@ -45,6 +46,11 @@ def from_front(indices, n):
         return indices
     n = np.asarray(n, "int32")
     return p.select(p.less(indices, 0), p.add(indices, n), indices)
+
+
+def is_abstract():
+    """Whether only shapes are asked for: a length that values decide is unknown there, and no error."""
+    return getattr(STACK.top, "abstract", False)
 
 
 @op
@@ -438,6 +444,8 @@ def nonzero(x):
     [1 2]
     """
     x = array(x)
+    if isinstance(x, Symbol) and is_abstract():
+        return tuple(Symbol((None,), "int32") for _ in x.shape)
     if isinstance(x, Symbol):
         raise ValueError(
             "nonzero: the number of elements found is unknown while a function is traced; use "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _array = array
 
 __all__ = [
     "append", "array_split", "broadcast_to", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
-    "fliplr", "flipud", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel", "repeat", "reshape", "roll",
+    "fliplr", "flipud", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel", "rearrange", "repeat", "reshape", "roll",
     "rot90", "size", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "unstack", "vsplit",
     "vstack",
 ]  # fmt: skip
@@ -680,3 +681,86 @@ def rot90(array, k=1, axes=(0, 1)):
     if turn == 1:
         return p.transpose(p.reverse(x, axes=(j,)), order=tuple(order))
     return p.reverse(p.transpose(x, order=tuple(order)), axes=(j,)) if turn == 3 else x
+
+
+# Rearranging by names ------------------------------------------------------------------------------------------
+@op
+def rearrange(tensor, pattern, **axes_lengths):
+    """The axes of `tensor`, named on the left of the arrow, in the order of its right side.
+
+    `(a b)` is one axis made of two; a length that does not follow from the shape is given by its name.
+    `...` stands for the axes that have no name. (The notation is that of einops: Rogozhnikov, 2022.)
+
+    >>> from oneiros import ops
+    >>> ops.rearrange(ops.ones((4, 6)), "a (b c) -> (a b) c", b=2).shape
+    (8, 3)
+    """
+    x = array(tensor)
+    left, arrow, right = pattern.partition("->")
+    if not arrow:
+        raise ValueError(f"rearrange: pattern must have the form 'a b -> b a'; got {pattern!r}")
+    before, after = _groups(left, pattern), _groups(right, pattern)
+    hidden = len(x.shape) - sum(group != ["..."] for group in before)
+    if hidden < 0 or hidden and ["..."] not in before:
+        raise ValueError(
+            f"rearrange: {left.strip()!r} does not name the {len(x.shape)} axes of {tuple(x.shape)}"
+        )
+    dots = [f".{i}" for i in range(hidden)]
+    before = [g for group in before for g in ([[d] for d in dots] if group == ["..."] else [group])]
+    after = [g for group in after for g in ([[d] for d in dots] if group == ["..."] else [group])]
+    lengths = {}
+    for group, n in zip(before, x.shape):
+        lengths.update(_lengths(group, n, axes_lengths, pattern))
+    names = [name for group in before for name in group]
+    wanted = [name for group in after for name in group if name in lengths]
+    new = [name for group in after for name in group if name not in lengths and name != "1"]
+    if sorted(names) != sorted(wanted) or new or len(set(names)) != len(names):
+        raise ValueError(
+            f"rearrange: both sides of {pattern!r} must hold the same names, each once"
+        )
+    x = p.reshape(x, shape=tuple(lengths[name] for name in names))
+    x = p.transpose(x, order=tuple(names.index(name) for name in wanted))
+    shape = [_product([lengths.get(name, 1) for name in group]) for group in after]
+    return p.reshape(x, shape=tuple(shape))
+
+
+def _product(lengths):
+    """The product, which keeps a single unknown length as it is."""
+    lengths = [n for n in lengths if n != 1] or [1]
+    return lengths[0] if len(lengths) == 1 else math.prod(lengths)
+
+
+def _groups(side, pattern):
+    """One side of a pattern as a list of names for each axis."""
+    groups, inside = [], None
+    for token in re.findall(r"\.\.\.|\w+|[()]|\S", side):
+        if token == "(" and inside is None:
+            inside = []
+        elif token == ")" and inside is not None:
+            groups.append(inside)
+            inside = None
+        elif token in ("...", "1") or token.isidentifier():
+            (groups if inside is None else inside).append([token] if inside is None else token)
+        else:
+            raise ValueError(f"rearrange: {token!r} has no meaning in the pattern {pattern!r}")
+    if inside is not None or sum(group == ["..."] for group in groups) > 1:
+        raise ValueError(
+            f"rearrange: brackets must close and '...' occur once on a side; got {pattern!r}"
+        )
+    return [[name for name in group if name != "1"] for group in groups]
+
+
+def _lengths(group, n, given, pattern):
+    """The length of each name of a group that makes up an axis of length `n`."""
+    found = {name: given[name] for name in group if name in given}
+    missing = [name for name in group if name not in given]
+    known = math.prod(found.values())
+    if len(missing) > 1:
+        raise ValueError(f"rearrange: give the lengths of all but one of {group} in {pattern!r}")
+    if n % known or not missing and n != known and not isinstance(n, Unknown):
+        raise ValueError(
+            f"rearrange: an axis of length {n} is not made of {group} with {found} in {pattern!r}"
+        )
+    if missing:
+        found[missing[0]] = n if known == 1 else n // known
+    return found
