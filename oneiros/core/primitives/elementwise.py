@@ -52,6 +52,11 @@ def stop_gradient(x):
     return x
 
 
+@stop_gradient.vjp
+def _(g, y, x):
+    return [None]
+
+
 # Arithmetic -------------------------------------------------------------------------------------
 negative = elementwise("negative", lambda g, y, x: -g)
 add = elementwise("add", lambda g, z, x, y: g, lambda g, z, x, y: g)
