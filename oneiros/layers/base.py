@@ -408,9 +408,7 @@ class Layer(Operation):
             for y in tree.flatten(outputs):
                 if hasattr(y, "dtype"):
                     self.add_loss(self.activity_regularizer(y) / float(max(y.shape[0] or 1, 1)) if y.shape else y)
-        if masks:
-            self._give_masks(first, outputs, masks)
-        elif self.supports_masking and type(self).compute_mask is not Layer.compute_mask:
+        if masks or first is not None and self._makes_masks:
             self._give_masks(first, outputs, masks)
         return outputs
 
@@ -428,9 +426,14 @@ class Layer(Operation):
         if made is not None:
             self._calls.append(made.call)
         first = next(iter(values.values()), None)
-        if masks or self.supports_masking and type(self).compute_mask is not Layer.compute_mask:
+        if masks or self._makes_masks:
             self._give_masks(first, result, masks)
         return result
+
+    @property
+    def _makes_masks(self):
+        """Whether the layer may give a mask where its inputs have none."""
+        return type(self).compute_mask is not Layer.compute_mask
 
     def _bare_call(self, training):
         """`call` under its scopes, for inferring shapes: no losses are kept."""
@@ -571,7 +574,7 @@ class Layer(Operation):
         previous = None if not masks else masks[next(iter(masks))] if len(masks) == 1 else list(masks.values())
         if masks and len(masks) > 1:
             previous = masks.get(next(iter(masks)))
-        if not self.supports_masking:
+        if not (self.supports_masking or self._makes_masks):
             return
         computed = self.compute_mask(first, previous)
         if computed is None:
