@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from oneiros.backends import numpy_windows
-from oneiros.backends.emit import emit
+from oneiros.backends.numpy_plan import plan
 from oneiros.core import backend
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype, result_type
@@ -59,7 +59,10 @@ class NumPy(backend.Backend):
         return np.array(value)
 
     def compile(self, graph, donate=()):
-        return quiet(emit(graph, self.raw))
+        return quiet(plan(graph, self.raw, UFUNCS, donate))
+
+    def copy(self, x):
+        return np.array(x, order="C")
 
     def raw(self, target):
         """The kernel that does not silence warnings: for use inside of what does."""
@@ -99,15 +102,15 @@ def wide(f):
     return kernel
 
 
+def special_ufunc(name):
+    """A ufunc of `scipy.special`, which is imported when it is first needed."""
+    import scipy.special
+
+    return getattr(scipy.special, name)
+
+
 def special(name):
-    """A function of `scipy.special`, which is imported when it is first needed."""
-
-    def f(x):
-        import scipy.special
-
-        return getattr(scipy.special, name)(x)
-
-    return wide(f)
+    return wide(lambda x: special_ufunc(name)(x))
 
 
 def sigmoid(x):
@@ -161,74 +164,52 @@ def copied(x):
     return x
 
 
-_SAME = [
-    "negative",
-    "isfinite",
-    "isnan",
-    "isinf",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "sqrt",
-    "cbrt",
-    "sin",
-    "cos",
-    "tan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "logical_not",
-]
-_SAME += ["arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "sign"]
-_BINARY = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "remainder",
-    "floor_divide",
-    "power",
-    "maximum",
-    "minimum",
-    "arctan2",
-    "nextafter",
-]
-_BINARY += ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
-_BITS = ["logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"]
-
-UFUNCS = {getattr(p, name): getattr(np, name) for name in _SAME + _BINARY + _BITS}
-UFUNCS |= {
+_NUMPY = (
+    p.negative, p.isfinite, p.isnan, p.isinf, p.exp, p.expm1, p.log, p.log1p, p.log2, p.log10, p.sqrt, p.cbrt, p.sin,
+    p.cos, p.tan, p.sinh, p.cosh, p.tanh, p.arcsin, p.arccos, p.arctan, p.arcsinh, p.arccosh, p.arctanh, p.sign,
+    p.logical_not, p.logical_and, p.logical_or, p.logical_xor, p.bitwise_and, p.bitwise_or, p.bitwise_xor,
+)  # fmt: skip
+_WITH_NUMBERS = (
+    p.add, p.subtract, p.multiply, p.divide, p.remainder, p.floor_divide, p.power, p.maximum, p.minimum, p.arctan2,
+    p.nextafter, p.equal, p.not_equal, p.less, p.less_equal, p.greater, p.greater_equal,
+)  # fmt: skip
+_RENAMED = {
     p.bitwise_not: np.invert,
     p.shift_left: np.left_shift,
     p.shift_right: np.right_shift,
     p.abs: np.absolute,
     p.conj: np.conjugate,
 }
+_ROUNDING = {p.floor: np.floor, p.ceil: np.ceil, p.round: np.rint, p.trunc: np.trunc}
+_SPECIAL = {
+    p.erf: "erf",
+    p.erfc: "erfc",
+    p.erfinv: "erfinv",
+    p.lgamma: "gammaln",
+    p.digamma: "digamma",
+    p.i0e: "i0e",
+    p.i1e: "i1e",
+}
 
-KERNELS = dict(UFUNCS)
-KERNELS |= {getattr(p, name): binary(getattr(np, name)) for name in _BINARY}
+UFUNCS = {q: getattr(np, q.name) for q in _NUMPY + _WITH_NUMBERS} | _RENAMED | _ROUNDING
+UFUNCS |= {q: functools.partial(special_ufunc, name) for q, name in _SPECIAL.items()}
+UFUNCS |= {  # sequences: each with `out`, the first from the operand
+    p.rsqrt: (np.sqrt, np.reciprocal),
+    p.sigmoid: (np.negative, np.exp, (np.add, 1), np.reciprocal),
+}
+
+KERNELS = {q: getattr(np, q.name) for q in _NUMPY} | _RENAMED
+KERNELS |= {q: binary(getattr(np, q.name)) for q in _WITH_NUMBERS}
+KERNELS |= {q: inexact(f) for q, f in _ROUNDING.items()}
+KERNELS |= {q: special(name) for q, name in _SPECIAL.items()}
 KERNELS |= {
     p.cast: cast,
     p.bitcast: bitcast,
     p.stop_gradient: copied,
     p.select: select,
-    p.floor: inexact(np.floor),
-    p.ceil: inexact(np.ceil),
-    p.round: inexact(np.rint),
-    p.trunc: inexact(np.trunc),
     p.rsqrt: lambda x: np.reciprocal(np.sqrt(x)),
     p.sigmoid: wide(sigmoid),
-    p.erf: special("erf"),
-    p.erfc: special("erfc"),
-    p.erfinv: special("erfinv"),
-    p.lgamma: special("gammaln"),
-    p.digamma: special("digamma"),
     p.polygamma1: wide(polygamma1),
-    p.i0e: special("i0e"),
-    p.i1e: special("i1e"),
     p.real: np.real,
     p.imag: np.imag,
     p.complex: complex_of,
@@ -561,7 +542,7 @@ def runnable(graph):
         return graph
     made = graph.__dict__.get("_numpy")
     if made is None:
-        made = graph._numpy = emit(graph, BACKEND.raw)
+        made = graph._numpy = plan(graph, BACKEND.raw, UFUNCS)
     return made
 
 
@@ -584,13 +565,17 @@ def scan(*operands, body, carry, xs, length, reverse):
         operands[carry : carry + xs],
         operands[carry + xs :],
     )
-    ys = [np.empty((length, *s.shape), np_dtype(s.dtype)) for s in step.specs[carry:]]
+    ys = None  # for a function the shapes of what it puts out are known after its first call
+    if isinstance(body, Graph):
+        ys = [np.empty((length, *s.shape), np_dtype(s.dtype)) for s in step.specs[carry:]]
     for i in range(length - 1, -1, -1) if reverse else range(length):
         made = step(*state, *[x[i] for x in slices], *constants)
         state = made[:carry]
+        if ys is None:
+            ys = [np.empty((length, *np.shape(v)), v.dtype) for v in made[carry:]]
         for y, v in zip(ys, made[carry:]):
             y[i] = v
-    return (*state, *ys)
+    return (*state, *(ys or ()))
 
 
 KERNELS |= {

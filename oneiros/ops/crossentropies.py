@@ -84,7 +84,7 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     Args:
         target: Integers, of `output`'s shape without `axis` (or with length 1 there). Where one is out of
             range, the result is 0.
-        output: Probabilities, or logits.
+        output: Probabilities (scaled here to a sum of 1), or logits.
         from_logits: Which of the two `output` holds.
         axis: The axis of the classes.
 
@@ -99,8 +99,8 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     at, target = _classes(target, output, axis)
     hit = hot(target, output.shape[at], at)
     if not from_logits:
-        chosen = p.reduce_sum(p.select(hit, p.log(_clipped(output)), 0.0), axes=(at,))
-        return -chosen
+        output = output / over(p.reduce_sum, output, (at,))
+        return -p.reduce_sum(p.select(hit, p.log(_clipped(output)), 0.0), axes=(at,))
     output = output - p.stop_gradient(over(p.reduce_max, output, (at,)))
     chosen = p.reduce_sum(p.select(hit, output, 0.0), axes=(at,))
     total = p.log(p.reduce_sum(p.exp(output), axes=(at,)))

@@ -203,7 +203,8 @@ def _beam_search(inputs, lengths, width, paths, blank):
         # Where beam j is beam i with one label more, that growth of i is j: it goes to j and leaves i.
         cut = p.select(p.equal(place, size1 - 1), -1, prefix)
         same = p.equal(p.reshape(prefix, shape=(batch, width, 1, frames)), p.reshape(cut, shape=(batch, 1, width, frames)))
-        parent = p.logical_and(p.reduce_all(same, axes=(3,)), p.reshape(p.greater(size, 0), shape=(batch, 1, width)))
+        alive = p.logical_and(p.greater(size, 0), p.greater(both, NEVER / 2))  # the rest only fills the width
+        parent = p.logical_and(p.reduce_all(same, axes=(3,)), p.reshape(alive, shape=(batch, 1, width)))
         # moves: (batch, i, j), the growth of i by the last label of j
         at = p.broadcast_to(p.reshape(p.maximum(last, 0), shape=(batch, 1, width)), shape=(batch, width, width))
         moves = p.select(parent, p.gather_along(grown, at, axis=2), NEVER * 10)

@@ -428,7 +428,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     return y
 
 
-def _blocks(name, x, block_size, data_format):
+def _checked_blocks(name, x, block_size):
     x = array(x)
     if not isinstance(block_size, (int, np.integer)) or isinstance(block_size, bool):
         raise TypeError(f"{name}: block_size must be an int; got {block_size!r}")
@@ -436,25 +436,34 @@ def _blocks(name, x, block_size, data_format):
         raise ValueError(f"{name}: block_size must be at least 2; got {block_size}")
     if len(x.shape) != 4:
         raise ValueError(f"{name}: x must have 4 axes; got shape {tuple(x.shape)}")
-    return channels_last(x, data_format)
+    return x
 
 
 @op
 def depth_to_space(x, block_size, data_format="channels_last"):
     """Channels laid out as blocks of `block_size` times `block_size` pixels.
 
+    The place in the block varies slowest among channels that come last, fastest among those that come first.
+
     >>> from oneiros import ops
     >>> ops.depth_to_space([[[[1.0, 2.0, 3.0, 4.0]]]], 2).tolist()
     [[[[1.0], [2.0]], [[3.0], [4.0]]]]
     """
-    x, first = _blocks("depth_to_space", x, block_size, data_format)
-    batch, height, width, depth = x.shape
+    x = _checked_blocks("depth_to_space", x, block_size)
+    first = config.standardize_data_format(data_format) == "channels_first"
+    batch, *size = x.shape
+    depth = size.pop(0 if first else 2)
     if depth % block_size**2:
         raise ValueError(f"depth_to_space: {depth} channels are no multiple of block_size**2, {block_size**2}")
-    rest = depth // block_size**2
-    x = p.reshape(x, shape=(batch, height, width, block_size, block_size, rest))
+    height, width = size
+    rest, b = depth // block_size**2, block_size
+    if first:
+        x = p.reshape(x, shape=(batch, rest, b, b, height, width))
+        x = p.transpose(x, order=(0, 1, 4, 2, 5, 3))
+        return p.reshape(x, shape=(batch, rest, height * b, width * b))
+    x = p.reshape(x, shape=(batch, height, width, b, b, rest))
     x = p.transpose(x, order=(0, 1, 3, 2, 4, 5))
-    return channels_back(p.reshape(x, shape=(batch, height * block_size, width * block_size, rest)), first)
+    return p.reshape(x, shape=(batch, height * b, width * b, rest))
 
 
 @op
@@ -465,11 +474,19 @@ def space_to_depth(x, block_size, data_format="channels_last"):
     >>> ops.space_to_depth([[[[1.0], [2.0]], [[3.0], [4.0]]]], 2).tolist()
     [[[[1.0, 2.0, 3.0, 4.0]]]]
     """
-    x, first = _blocks("space_to_depth", x, block_size, data_format)
-    batch, height, width, depth = x.shape
+    x = _checked_blocks("space_to_depth", x, block_size)
+    first = config.standardize_data_format(data_format) == "channels_first"
+    batch, *size = x.shape
+    depth = size.pop(0 if first else 2)
+    height, width = size
     if height % block_size or width % block_size:
         raise ValueError(f"space_to_depth: images of {height}x{width} do not split into blocks of {block_size}")
-    height, width = height // block_size, width // block_size
-    x = p.reshape(x, shape=(batch, height, block_size, width, block_size, depth))
+    b = block_size
+    height, width = height // b, width // b
+    if first:
+        x = p.reshape(x, shape=(batch, depth, height, b, width, b))
+        x = p.transpose(x, order=(0, 1, 3, 5, 2, 4))
+        return p.reshape(x, shape=(batch, depth * b * b, height, width))
+    x = p.reshape(x, shape=(batch, height, b, width, b, depth))
     x = p.transpose(x, order=(0, 1, 3, 2, 4, 5))
-    return channels_back(p.reshape(x, shape=(batch, height, width, depth * block_size**2)), first)
+    return p.reshape(x, shape=(batch, height, width, depth * b * b))
