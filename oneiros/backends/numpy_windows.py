@@ -12,14 +12,14 @@ import numpy as np
 
 __all__ = [
     "convolution", "convolution_input_grad", "convolution_kernel_grad", "framed", "max_pool",
-    "max_pool_grad", "max_pool_pick", "sum_pool", "sum_pool_grad", "unframed",
+    "max_pool_grad", "max_pool_pick", "spans", "sum_pool", "sum_pool_grad", "unframed",
 ]  # fmt: skip
 
 BLOCK = 1 << 20  # elements of unfolded windows made at a time: they stay in the cache
 
 
 # Frames: zeros or another value around and between elements -----------------------------------------------
-def _spans(shape, widths):
+def spans(shape, widths):
     """The framed shape, and for each axis which elements stay and where they come to lie."""
     whole, kept, places = [], [], []
     for n, (low, high, between) in zip(shape, widths):
@@ -40,7 +40,7 @@ def framed(x, widths, value=0):
     """`x` with `value` around it: for each axis (before, after, between); negative widths cut."""
     if not any(map(any, widths)):
         return x
-    whole, kept, places = _spans(x.shape, widths)
+    whole, kept, places = spans(x.shape, widths)
     out = (
         np.zeros(whole, x.dtype)
         if np.isscalar(value) and value == 0
@@ -54,7 +54,7 @@ def unframed(y, shape, widths):
     """The array of `shape` that `framed` put into `y`; zero where it was cut."""
     if not any(map(any, widths)):
         return y
-    _, kept, places = _spans(shape, widths)
+    _, kept, places = spans(shape, widths)
     if all(k == slice(0, n) for k, n in zip(kept, shape)):
         return y[places]
     x = np.zeros(shape, y.dtype)
@@ -194,7 +194,7 @@ def convolution_input_grad(
             rhs_dilation=rhs_dilation, groups=groups,
         ).astype(g.dtype)  # fmt: skip
     widths = _widths(padding, lhs_dilation)
-    whole, _, _ = _spans(input_shape, widths)
+    whole, _, _ = spans(input_shape, widths)
     dx = np.zeros(whole, g.dtype)
     window, out = kernel.shape[:-2], g.shape[1:-1]
     if _is_depthwise(kernel, groups):
@@ -287,7 +287,7 @@ def _first(x, y, window, strides, padding):
 
 def max_pool_grad(g, x, y, *, window, strides, padding):
     widths = _widths(padding)
-    whole, _, _ = _spans(x.shape, widths)
+    whole, _, _ = spans(x.shape, widths)
     dx = np.zeros(whole, np.float32 if _narrow(g) else g.dtype)
     for at, hit in _first(x, y, window, strides, padding):
         view = dx[at]
@@ -311,7 +311,7 @@ def sum_pool(x, *, window, strides, padding):
 @_wide
 def sum_pool_grad(g, *, input_shape, window, strides, padding):
     widths = _widths(padding)
-    whole, _, _ = _spans(input_shape, widths)
+    whole, _, _ = spans(input_shape, widths)
     for axis, (w, s) in enumerate(zip(window, strides), 1):
         count = g.shape[axis]
         shape = (*g.shape[:axis], whole[axis], *g.shape[axis + 1 :])
