@@ -28,7 +28,7 @@ from oneiros.saving import hdf5
 from oneiros.saving.stores import budget_of, find_in, node_of, replacing
 from oneiros.saving.weights import load_state, own_state, walk
 
-__all__ = ["load_archive", "load_archive_weights", "save_archive"]
+__all__ = ["load_archive", "load_archive_weights", "opened_archive", "save_archive"]
 
 METADATA, CONFIG, WEIGHTS, ASSETS = "metadata.json", "config.json", "model.weights.h5", "assets/"
 KERAS_VERSION = "3.15.1"  # whose format this is
@@ -121,7 +121,7 @@ def _write_folder(folder, members, root, assets):
 
 def load_archive(filepath, custom_objects=None, compile=True, safe_mode=True):
     """The model in a `.keras` file or folder."""
-    with _opened(filepath) as members:
+    with opened_archive(filepath) as members:
         config = _config(members, filepath)
         if not compile and isinstance(config, dict):
             config.pop("compile_config", None)
@@ -138,7 +138,7 @@ def load_archive(filepath, custom_objects=None, compile=True, safe_mode=True):
 
 def load_archive_weights(model, filepath, skip_mismatch=False, skip=()):
     """Give `model` the weights in a `.keras` file or folder."""
-    with _opened(filepath) as members:
+    with opened_archive(filepath) as members:
         _load_weights(model, members, filepath, skip_mismatch, skip)
 
 
@@ -170,7 +170,7 @@ def _config(members, filepath):
 
 
 @contextlib.contextmanager
-def _opened(filepath):
+def opened_archive(filepath):
     """The members of a `.keras` file or folder."""
     if os.path.isdir(filepath):
         yield _Folder(filepath)
