@@ -1,8 +1,8 @@
 """Objects as JSON-able configs and back, in Keras 3's format, over a closed list of names.
 
 A config says `module`, `class_name`, `config` and `registered_name`. A built-in is found in the rooms
-of the table `ROOMS` under its public name; anything else only among what the caller registered or gave
-in `custom_objects`. A name from a config is never imported, evaluated or unpickled.
+of the table `ROOMS` under its public name; anything else only among what the caller registered or gave in
+`custom_objects`. A name from a config is never imported, evaluated or unpickled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`.keras` files: a zip of the architecture, the weights and what layers keep beside them.
 
-A zip is read in memory, member by member under names known beforehand; nothing is unpacked to a path that
-the file chooses, and no member unfolds to more than it may.
+A zip is read in memory, member by member under names known beforehand; nothing is unpacked to a path
+that the file chooses, and no member unfolds to more than it may.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from oneiros.core.registry import (
     serialize_keras_object,
 )
 from oneiros.core.scopes import deferred_values
-from oneiros.saving import hdf5
+from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import budget_of, find_in, node_of, replacing
 from oneiros.saving.weights import load_state, own_state, walk
 
@@ -97,7 +97,7 @@ def _write_zip(file, members, root, assets):
         for name, text in members.items():
             archive.writestr(name, text)
         with archive.open(WEIGHTS, "w", force_zip64=True) as member:
-            hdf5.write(member, root)
+            hdf5_writer.write(member, root)
         for name, path in assets.items():
             archive.write(path, name)
 
@@ -108,7 +108,7 @@ def _write_folder(folder, members, root, assets):
         with replacing(os.path.join(folder, name)) as file:
             file.write(text.encode())
     with replacing(os.path.join(folder, WEIGHTS)) as file:
-        hdf5.write(file, root)
+        hdf5_writer.write(file, root)
     for name, path in assets.items():
         target = os.path.join(folder, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -218,7 +218,8 @@ class _Zip:
         info = self.members[name]
         if info.file_size > limit:
             raise ValueError(
-                f"{self.filepath}: its member '{name}' unfolds to {info.file_size} bytes; at most {limit} fit"
+                f"{self.filepath}: its member '{name}' unfolds to {info.file_size} bytes, over the limit "
+                f"of {limit}"
             )
         try:
             with self.archive.open(info) as member:

@@ -1,4 +1,4 @@
-"""Looking into a weights file, and changing it: renaming, adding and removing objects and arrays."""
+"""Looking into a weights file, and changing it: objects and arrays are renamed, added, removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from oneiros.saving import hdf5
+from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.archive import METADATA, WEIGHTS, opened_archive
 from oneiros.saving.stores import SLACK, opened, replacing
 from oneiros.saving.weights import save_state
@@ -55,7 +55,7 @@ class KerasFileEditor:
             print(line)
 
     def compare(self, reference_model):
-        """Print how the file differs from a model's weights; the counts are given back as a dict."""
+        """Print how the file differs from a model's weights, and give the counts as a dict."""
         wanted = {path: entry.arrays for path, entry in save_state(reference_model)}
         stored = dict(_objects(self.weights_dict))
         errors = matches = 0
@@ -112,11 +112,11 @@ class KerasFileEditor:
         filepath = os.fspath(filepath)
         if not filepath.endswith(".weights.h5"):
             raise ValueError(f"the file must end in .weights.h5; got {filepath}")
-        root = hdf5.Node()
+        root = hdf5_writer.Node()
         for path, arrays in _objects(self.weights_dict):
             root.at(f"{path}/vars").update(arrays)
         with replacing(filepath) as file:
-            hdf5.write(file, root)
+            hdf5_writer.write(file, root)
 
     def resave_weights(self, filepath):
         """Write the weights to a `.weights.h5` file."""

@@ -38,16 +38,14 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs):
         raise ValueError(f"save_model has no arguments {sorted(kwargs)}")
     archive, legacy = filepath.endswith(".keras"), filepath.endswith(LEGACY)
     if archive and zipped is False:
-        raise ValueError(
-            f"with zipped=False a folder is written, whose name must not end in .keras; got {filepath}"
-        )
+        raise ValueError(f"with zipped=False the name is a folder's, without .keras; got {filepath}")
     if not (archive or legacy or zipped is False):
         raise ValueError(
             f"a model's file must end in .keras (or .h5 for Keras 2's format); got {filepath}"
         )
     if not getattr(model, "built", True):
         warnings.warn(
-            f"model '{model.name}' is not built yet, so the file may hold no weights: call it on data first",
+            f"model '{model.name}' is not built yet, so its file may hold no weights: call it on data",
             stacklevel=2,
         )
     if not may_write(filepath, overwrite):
@@ -65,8 +63,8 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs):
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """The model in a file, with its weights and its optimizer's state.
 
-    A file is never trusted: what it names is looked up among the library's classes, the registered ones
-    and `custom_objects`; code in it is refused, also with `safe_mode=False`.
+    A file is never trusted: what it names is looked up among the library's classes, the registered
+    ones and `custom_objects`; code in it is refused, also with `safe_mode=False`.
 
     Args:
         filepath: A `.keras` file, a folder of the same members, or a legacy `.h5` file.
@@ -74,8 +72,8 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         compile: Whether to compile it as it was when it was saved.
 
     Raises:
-        ValueError: if the file is missing, broken or not of these formats; it names the file, the layer
-            and what is wrong.
+        ValueError: if the file is missing, broken or not of these formats; it names the file, the
+            layer and what is wrong.
     """
     filepath = os.fspath(filepath)
     if filepath.endswith(".keras") or os.path.isdir(filepath):
@@ -108,7 +106,7 @@ def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs)
         raise ValueError(f"save_weights has no arguments {sorted(kwargs)}")
     if not getattr(model, "built", True):
         raise ValueError(
-            f"'{model.name}' is not built yet, so it has no weights to save: call it on data or use `build()`"
+            f"'{model.name}' is not built yet, so it has no weights: call it on data or use `build()`"
         )
     if max_shard_size is not None and filepath.endswith(".weights.h5"):
         filepath = filepath.removesuffix(".h5") + ".json"
@@ -136,7 +134,7 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs):
 
     Args:
         filepath: A `.weights.h5`, `.weights.json`, `.safetensors`, `.keras` or legacy `.h5` file.
-        skip_mismatch: Whether what does not fit is left as it is, with a warning, instead of an error.
+        skip_mismatch: Whether what does not fit is left as it is, with a warning, not an error.
         kwargs: `objects_to_skip`, a list of layers to leave as they are; for legacy files `by_name`,
             whether layers are found by name rather than by order.
 
@@ -151,9 +149,10 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs):
         raise ValueError(f"load_weights has no arguments {sorted(kwargs)} for {filepath}")
     if not getattr(model, "built", True):
         raise ValueError(
-            f"'{model.name}' is not built yet, so it has no weights to load: call it on data or use `build()`"
+            f"'{model.name}' is not built yet, so it has no weights: call it on data or use `build()`"
         )
-    from oneiros.saving import archive, legacy as old, safetensors, stores
+    from oneiros.saving import archive, safetensors, stores
+    from oneiros.saving import legacy as old
 
     if not os.path.exists(filepath) and filepath.endswith(KINDS):
         raise FileNotFoundError(f"there is no file {filepath}")

@@ -1,9 +1,9 @@
-"""HDF5 files: the part of the format that Keras's files use, read with suspicion and written in one go.
+"""Reading HDF5 files, with suspicion: the part of the format that files of Keras use.
 
-The C library hangs or crashes on broken files, so files that come from elsewhere are read here: every
-address is checked against the file's end, every structure is visited once, and a dataset is read when it
-is asked for, within a budget of bytes. Links that leave the file, virtual and external data are refused.
-The layouts are those of the HDF Group's "HDF5 File Format Specification", version 3.0.
+The C library hangs or crashes on broken files, so files from elsewhere are read here: every address is
+checked against the file's end, every structure is visited once, and a dataset is read when it is asked
+for, within a budget of bytes. Links that leave the file, virtual and external data are refused. The
+layouts are those of the HDF Group's "HDF5 File Format Specification", version 3.0.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import zlib
 
 import numpy as np
 
-__all__ = ["Broken", "Bytes", "Dataset", "FileWindow", "Group", "Node", "read", "write"]
+__all__ = ["Broken", "Bytes", "Dataset", "FileWindow", "Group", "read"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 0xFFFFFFFFFFFFFFFF
 MAX_RANK = 32
+REWRITE = "which is not read; rewrite the file with h5py's defaults"
+
 
 
 class Broken(ValueError):
@@ -163,7 +165,7 @@ class FileWindow:
 
 
 class _File:
-    """What all objects of one file share: its bytes, its base address, what is left of the budget."""
+    """What the objects of a file share: its bytes, its base address, what is left of the budget."""
 
     def __init__(self, source, budget):
         self.source, self.left, self.known = source, budget, {}
@@ -185,9 +187,7 @@ class _File:
         else:
             raise Broken(f"its superblock has the version {version}; versions up to 3 are known")
         if sizes != (8, 8):
-            raise Broken(
-                f"it has addresses of {sizes[0]} and lengths of {sizes[1]} bytes; expected 8 and 8"
-            )
+            raise Broken(f"it has addresses and lengths of {sizes} bytes; expected 8 and 8")
         if self.base != start or end > source.size:
             raise Broken("it is cut off, or its base address is wrong")
         self.root = self.object(root, 0, "/")
@@ -207,9 +207,7 @@ class _File:
     def spend(self, size, name):
         self.left -= size
         if self.left < 0:
-            raise Broken(
-                f"the dataset '{name}' unfolds to {size} bytes, which is over the budget for this file"
-            )
+            raise Broken(f"'{name}' unfolds to {size} bytes, over the budget for this file")
 
     def object(self, address, depth, name):
         if address not in self.known:
@@ -288,14 +286,10 @@ def _keep(found, blocks, seen, kind, flags, body, length):
     elif kind == EXTERNAL:
         raise Broken("it keeps data in other files, which is refused")
     elif kind == MANY_ATTRIBUTES and _attributes_elsewhere(body):
-        raise Broken(
-            "it keeps attributes in a fractal heap, which is not read; rewrite it with h5py's defaults"
-        )
+        raise Broken(f"it keeps attributes in a fractal heap, {REWRITE}")
     elif kind in READ:
         if flags & 2:
-            raise Broken(
-                "it has shared messages, which are not read; rewrite it with h5py's defaults"
-            )
+            raise Broken(f"it has shared messages, {REWRITE}")
         found.append((kind, body))
     if len(found) > 1 << 16:
         raise Broken("an object header has too many messages")
@@ -343,9 +337,7 @@ def _links(file, messages):
         elif kind == LINK_INFO:
             at = 2 + 8 * (body[1] & 1 if len(body) > 1 else 0)
             if _unpack("<Q", body[at:])[0] != NOWHERE:
-                raise Broken(
-                    "it keeps links in a fractal heap, which is not read; rewrite it with h5py's defaults"
-                )
+                raise Broken(f"it keeps links in a fractal heap, {REWRITE}")
     return found
 
 
@@ -356,7 +348,7 @@ def _heap(file, address):
 
 
 def _leaves(file, address, kind, extra, seen, level=None):
-    """The children of the lowest nodes of a B-tree; with `extra` bytes of key, pairs (key, child)."""
+    """The children of a B-tree's lowest nodes; with `extra` bytes of key, pairs (key, child)."""
     if address == NOWHERE:
         return
     if address in seen:
@@ -418,7 +410,7 @@ def _text(data):
 
 
 def _dataspace(body):
-    version, rank, flags = _unpack("<BBB", body)
+    version, rank = _unpack("<BB", body)
     if rank > MAX_RANK:
         raise Broken(f"an array in it has {rank} axes; at most {MAX_RANK} are read")
     if version == 2 and body[3:4] == b"\x02":  # no elements at all
@@ -477,7 +469,7 @@ def _named_dtype(name, raw):
         dtype = np_dtype(name)
     except ValueError:
         raise Broken(f"it has values of the unknown dtype {name!r}") from None
-    if dtype.itemsize != raw.itemsize or dtype == object:
+    if dtype.itemsize != raw.itemsize or dtype.kind == "O":
         raise Broken(f"values of dtype {name} take {dtype.itemsize} bytes; found {raw.itemsize}")
     return dtype
 
@@ -557,9 +549,7 @@ def _fill(file, messages, array, name):
         body = body[2:]
     else:
         what = "is virtual" if kind == 3 else "has a layout of a newer kind"
-        raise Broken(
-            f"the dataset '{name}' {what}, which is not read; rewrite it with h5py's defaults"
-        )
+        raise Broken(f"the dataset '{name}' {what}, {REWRITE}")
     filters = _filters(messages, name)
     if kind == 0:
         (size,) = _unpack("<H", body)
@@ -589,9 +579,8 @@ def _fill_chunks(file, body, filters, array, name):
         if number >= count:
             raise Broken(f"the dataset '{name}' has more chunks than room for them")
         stored, skipped, *start = struct.unpack_from(f"<II{rank}Q", key)
-        data = _unfiltered(
-            bytes(file.read(at, stored)), filters, skipped, size, array.itemsize, name
-        )
+        kept = [f for i, f in enumerate(filters) if not skipped >> i & 1]
+        data = _unfiltered(bytes(file.read(at, stored)), kept, size, array.itemsize, name)
         piece = np.frombuffer(data, array.dtype).reshape(chunk)
         place = tuple(slice(s, s + c) for s, c in zip(start, chunk))
         if any(s >= n or s % c for s, c, n in zip(start, chunk, array.shape)):
@@ -618,17 +607,15 @@ def _filters(messages, name):
         at += 4 + length + 4 * (values + (values % 2 if version == 1 else 0))
         if number not in (1, 2, 3):
             raise Broken(
-                f"the dataset '{name}' is compressed by the filter {number}; gzip, shuffle and fletcher32 are read"
+                f"'{name}' went through the filter {number}; gzip, shuffle and fletcher32 are read"
             )
         found.append(number)
     return found
 
 
-def _unfiltered(data, filters, skipped, size, width, name):
+def _unfiltered(data, filters, size, width, name):
     """The bytes of a chunk, at most `size` of them."""
-    for i, number in reversed(list(enumerate(filters))):
-        if skipped >> i & 1:
-            continue
+    for number in reversed(filters):
         if number == 1:
             unfold = zlib.decompressobj()
             try:
@@ -644,235 +631,3 @@ def _unfiltered(data, filters, skipped, size, width, name):
     if len(data) != size:
         raise Broken(f"the dataset '{name}' has a chunk of {len(data)} bytes; expected {size}")
     return data
-
-
-# Writing
-# --------------------------------------------------------------------------------------------------
-
-LEAF, INNER = 4, 4  # half of the room in the nodes of a group's tree
-
-
-class Node(dict):
-    """A group to be written: names to nodes or arrays, and attributes."""
-
-    def __init__(self, attrs=None):
-        super().__init__()
-        self.attrs = attrs or {}
-
-    def at(self, path):
-        """The node at `path`, made where it is missing."""
-        node = self
-        for name in filter(None, path.split("/")):
-            if name not in node:
-                node[name] = Node()
-            node = node[name]
-        return node
-
-
-def write(file, root):
-    """Write the `Node` `root` and all below it to the open `file`, front to back."""
-    layout = _Layout()
-    top = layout.group(root)
-    head = struct.pack("<8s8B", SIGNATURE, 0, 0, 0, 0, 0, 8, 8, 0)
-    head += struct.pack("<HHI", LEAF, INNER, 0)
-    end = layout.finish()
-    head += struct.pack("<4Q", 0, NOWHERE, end, NOWHERE)
-    head += struct.pack("<QQII16x", 0, top, 0, 0)
-    file.write(head)
-    file.write(layout.meta)
-    for array in layout.arrays:
-        data = np.ascontiguousarray(array)
-        file.write(memoryview(data.reshape(-1).view(np.uint8)))
-        file.write(bytes(-data.nbytes % 8))
-
-
-class _Layout:
-    """Where everything goes: descriptions first, then strings, then the arrays."""
-
-    start = 96  # after the superblock
-
-    def __init__(self):
-        self.meta, self.arrays, self.size = bytearray(), [], 0
-        self.data_places, self.strings = [], []
-
-    def put(self, block):
-        """The address of `block`, added to the descriptions."""
-        address = self.start + len(self.meta)
-        self.meta += block
-        self.meta += bytes(-len(block) % 8)
-        return address
-
-    def group(self, node):
-        """The address of a group's header."""
-        entries = []
-        for name in sorted(node, key=str.encode):
-            child = node[name]
-            made = self.group(child) if isinstance(child, Node) else self.dataset(child)
-            entries.append((name.encode(), made))
-        names, offsets = bytearray(8), []
-        for name, _ in entries:
-            offsets.append(len(names))
-            names += name + b"\0"
-            names += bytes(-len(names) % 8)
-        segment = self.put(names)
-        heap = self.put(struct.pack("<4s4x3Q", b"HEAP", len(names), 1, segment))
-        tree = self.tree(offsets, [made for _, made in entries])
-        return self.header([(SYMBOLS, struct.pack("<QQ", tree, heap))], node.attrs)
-
-    def tree(self, offsets, headers):
-        """The address of a group's B-tree: its root, over rows of nodes, over the symbols."""
-        row, width = [], 2 * LEAF
-        for i in range(0, len(offsets), width):
-            pairs = list(zip(offsets[i : i + width], headers[i : i + width]))
-            body = b"".join(struct.pack("<QQ24x", o, h) for o, h in pairs)
-            block = struct.pack("<4sBxH", b"SNOD", 1, len(pairs)) + body.ljust(40 * width, b"\0")
-            row.append((pairs[-1][0], self.put(block)))
-        level, size = 0, 24 + (4 * INNER + 1) * 8
-        while True:
-            nodes = [row[i : i + 2 * INNER] for i in range(0, len(row), 2 * INNER)] or [[]]
-            first, key, above = self.start + len(self.meta), 0, []
-            for n, children in enumerate(nodes):
-                left = first + (n - 1) * size if n else NOWHERE
-                right = first + (n + 1) * size if n + 1 < len(nodes) else NOWHERE
-                block = struct.pack("<4sBBHQQQ", b"TREE", 0, level, len(children), left, right, key)
-                for key, child in children:
-                    block += struct.pack("<QQ", child, key)
-                above.append((key, self.put(block.ljust(size, b"\0"))))
-            if len(above) == 1:
-                return above[0][1]
-            row, level = above, level + 1
-
-    def dataset(self, array):
-        """The address of the header of an array, whose values come later."""
-        array = np.asarray(array)
-        kind, attrs = _described(array.dtype)
-        messages = [
-            (DATASPACE, _dataspace_of(array.shape)),
-            (DATATYPE, kind),
-            (0x05, struct.pack("<4B", 2, 2, 2, 0)),  # no value for what is not written
-            (LAYOUT, struct.pack("<BBQQ", 3, 1, NOWHERE, array.nbytes)),
-        ]
-        address = self.header(messages, attrs)
-        if array.nbytes:
-            at = address + 16 + sum(8 + _padded(len(body)) for _, body in messages[:3]) + 8 + 2
-            self.data_places.append((at - self.start, self.size))
-            self.arrays.append(array)
-            self.size += _padded(array.nbytes)
-        return address
-
-    def header(self, messages, attrs):
-        """The address of an object header."""
-        body, places = bytearray(), []
-        for name, value in attrs.items():
-            messages = [*messages, (ATTRIBUTE, (name, value))]
-        for kind, content in messages:
-            if kind == ATTRIBUTE:
-                content, found = self.attribute(*content)
-                places += [(len(body) + 8 + at, text) for at, text in found]
-            if len(content) > 0xFFF8:
-                raise ValueError(
-                    f"an attribute of {len(content)} bytes does not fit HDF5's object headers"
-                )
-            body += struct.pack("<HHB3x", kind, _padded(len(content)), 0)
-            body += content
-            body += bytes(-len(content) % 8)
-        address = self.put(struct.pack("<BxHII4x", 1, len(messages), 1, len(body)) + body)
-        self.strings += [(address - self.start + 16 + at, text) for at, text in places]
-        return address
-
-    def attribute(self, name, value):
-        """An attribute's message, and where in it which strings belong."""
-        texts = None
-        if isinstance(value, (str, bytes)):
-            texts, shape = [value], ()
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
-            texts, shape = value, (len(value),)
-        if texts is None:
-            value = np.asarray(value)
-            kind, data, shape = _described(value.dtype)[0], value.tobytes(), value.shape
-        else:
-            kind, data = TEXT, bytes(16 * len(texts))
-        name, space = name.encode() + b"\0", _dataspace_of(shape)
-        head = struct.pack("<BxHHH", 1, len(name), len(kind), len(space))
-        for part in (name, kind, space):
-            head += part + bytes(-len(part) % 8)
-        places = [(len(head) + 16 * i, text) for i, text in enumerate(texts or ())]
-        return head + data, places
-
-    def finish(self):
-        """Write the strings and fill in all addresses; the end of the file is given."""
-        for i in range(0, len(self.strings), 60000):
-            self.heap(self.strings[i : i + 60000])
-        first = self.start + len(self.meta)
-        for at, offset in self.data_places:
-            struct.pack_into("<Q", self.meta, at, first + offset)
-        return first + self.size
-
-    def heap(self, places):
-        body, address = bytearray(), self.start + len(self.meta)
-        for index, (at, text) in enumerate(places, 1):
-            data = text.encode() if isinstance(text, str) else text
-            struct.pack_into("<IQI", self.meta, at, len(data), address, index)
-            body += struct.pack("<HH4xQ", index, 1, len(data)) + data + bytes(-len(data) % 8)
-        free = max(4096 - 16 - len(body), 0)
-        if free >= 16:
-            body += struct.pack("<HH4xQ", 0, 0, free)
-        body = body.ljust(4096 - 16, b"\0")
-        self.put(struct.pack("<4sB3xQ", b"GCOL", 1, 16 + len(body)) + body)
-
-
-def _padded(n):
-    return (n + 7) // 8 * 8
-
-
-def _dataspace_of(shape):
-    return struct.pack(f"<BBB5x{len(shape)}Q", 1, len(shape), 0, *shape)
-
-
-def _described(dtype):
-    """The description of a dtype, and the attributes that an array of it needs."""
-    dtype = np.dtype(dtype)
-    size = dtype.itemsize
-    if dtype.kind in "iu":
-        sign = 8 if dtype.kind == "i" else 0
-        return struct.pack("<BBBBIHH", 0x10, sign, 0, 0, size, 0, 8 * size), {}
-    if dtype in FLOAT_PARTS:
-        exponent, width, bias = FLOAT_PARTS[dtype]
-        return struct.pack(
-            "<BBBBIHHBBBBI",
-            0x11,
-            0x20,
-            8 * size - 1,
-            0,
-            size,
-            0,
-            8 * size,
-            exponent,
-            width,
-            0,
-            exponent,
-            bias,
-        ), {}
-    if dtype == bool:
-        base = struct.pack("<BBBBIHH", 0x10, 8, 0, 0, 1, 0, 8)
-        names = b"FALSE\0\0\0TRUE\0\0\0\0"
-        return struct.pack("<BBBBI", 0x18, 2, 0, 0, 1) + base + names + b"\0\1", {}
-    if dtype.kind == "c":
-        half, _ = _described(np.dtype(f"f{size // 2}"))
-        body = b"".join(
-            name.ljust(8, b"\0") + struct.pack("<IB3xI4x16x", at, 0, 0) + half
-            for name, at in ((b"r", 0), (b"i", size // 2))
-        )
-        return struct.pack("<BBBBI", 0x16, 2, 0, 0, size) + body, {}
-    name = dtype.name
-    if name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        return struct.pack("<BBBBI", 0x15, 0, 0, 0, size), {"dtype": name}
-    raise TypeError(f"arrays of dtype {name} cannot be written to HDF5 files")
-
-
-FLOAT_PARTS = {
-    np.dtype("f2"): (10, 5, 15),
-    np.dtype("f4"): (23, 8, 127),
-    np.dtype("f8"): (52, 11, 1023),
-}
-TEXT = struct.pack("<BBBBI", 0x19, 0x01, 0x01, 0, 16) + struct.pack("<BBBBI", 0x13, 0x10, 0, 0, 1)

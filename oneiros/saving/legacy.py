@@ -1,7 +1,7 @@
 """Whole-model `.h5` files, the format of Keras 2, which Keras 3 still writes: read and written.
 
-The architecture stands as JSON in an attribute; weights stand layer by layer, in lists of names. Configs
-of Keras 2 are brought to today's form by `modern` before anything is made of them.
+The architecture stands as JSON in an attribute; weights stand layer by layer, in lists of names.
+Configs of Keras 2 are brought to today's form by `modern` before anything is made of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from oneiros.core.registry import ConfigError, deserialize_keras_object, serialize_keras_object
 from oneiros.core.scopes import deferred_values
-from oneiros.saving import hdf5
+from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import SLACK, budget_of, opened, replacing
 from oneiros.saving.weights import report
 
@@ -100,7 +100,7 @@ def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
     if own and (f := _give(model, "top_level_model_weights", model._own_variables(), own)):
         failed.append(f)
     if failed:
-        report(failed, filepath, skip_mismatch or by_name and skip_mismatch)
+        report(failed, filepath, skip_mismatch)
 
 
 def _names(group, attribute):
@@ -274,7 +274,7 @@ def save_legacy(model, filepath, include_optimizer=True):
 
     described = _plain(serialize_keras_object(model))
     about = {"backend": config.backend(), "keras_version": KERAS_VERSION}
-    root = hdf5.Node({**about, "model_config": json.dumps(described)})
+    root = hdf5_writer.Node({**about, "model_config": json.dumps(described)})
     group = root.at("model_weights")
     group.attrs = {**about, "layer_names": [y.name for y in model.layers]}
     for layer in model.layers:
@@ -288,7 +288,7 @@ def save_legacy(model, filepath, include_optimizer=True):
         if optimizer.built:
             _put(root.at("optimizer_weights"), optimizer.variables)
     with replacing(filepath) as file:
-        hdf5.write(file, root)
+        hdf5_writer.write(file, root)
 
 
 def _put(group, variables):

@@ -1,6 +1,6 @@
 """`.safetensors` files: the variables of a model under their paths, without its architecture.
 
-The format is eight bytes of length, a JSON header (name to dtype, shape and place), then the arrays.
+A file is eight bytes of length, a JSON header (name to dtype, shape and place), then the arrays.
 """
 
 from __future__ import annotations

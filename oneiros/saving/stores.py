@@ -8,7 +8,7 @@ import os
 import secrets
 
 from oneiros.core.dtypes import np_dtype
-from oneiros.saving import hdf5
+from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.weights import Entry, load_state, save_state
 
 __all__ = [
@@ -47,7 +47,7 @@ def replacing(path):
 
 def node_of(states):
     """The HDF5 tree of pairs (path, `Entry`)."""
-    root = hdf5.Node()
+    root = hdf5_writer.Node()
     for path, entry in states:
         node = root.at(f"{path}/vars")
         node.attrs.update(entry.attrs)
@@ -76,7 +76,7 @@ def save_h5(model, filepath):
     """Write the weights of `model` to a `.weights.h5` file."""
     root = node_of(save_state(model))
     with replacing(filepath) as file:
-        hdf5.write(file, root)
+        hdf5_writer.write(file, root)
 
 
 def load_h5(model, filepath, skip_mismatch=False, skip=()):
@@ -113,7 +113,7 @@ def save_shards(model, filepath, max_shard_size):
     An array that is larger than that has a shard to itself.
     """
     stem = os.path.basename(filepath).removesuffix(".weights.json")
-    limit, shards, places, total = int(max_shard_size * 1024**3), [hdf5.Node()], {}, 0
+    limit, shards, places, total = int(max_shard_size * 1024**3), [hdf5_writer.Node()], {}, 0
     room = limit
     for path, entry in save_state(model):
         where = places.setdefault(f"/{path}/vars" if path else "/vars", [])
@@ -121,7 +121,7 @@ def save_shards(model, filepath, max_shard_size):
         node.attrs.update(entry.attrs)
         for key, array in entry.arrays.items():
             if array.nbytes > room and room < limit:
-                shards.append(hdf5.Node())
+                shards.append(hdf5_writer.Node())
                 room = limit
             shards[-1].at(f"{path}/vars")[key] = array
             room -= array.nbytes
@@ -132,7 +132,7 @@ def save_shards(model, filepath, max_shard_size):
     folder = os.path.dirname(os.path.realpath(filepath))
     for number, shard in enumerate(shards):
         with replacing(os.path.join(folder, f"{stem}_{number:05d}.weights.h5")) as file:
-            hdf5.write(file, shard)
+            hdf5_writer.write(file, shard)
     index = {
         "metadata": {"total_size": float(total)},
         "weight_map": {k: v for k, v in places.items() if v},
@@ -183,7 +183,7 @@ class _Joined(Entry):
 
     def __init__(self, groups):
         super().__init__()
-        self.groups = {key: g for g in groups for key in g.keys()}
+        self.groups = {key: g for g in groups for key in g}
 
     def __getitem__(self, key):
         return Entry(self.groups[str(key)])[key]

@@ -1,7 +1,7 @@
-"""The state of an object and of all inside it, walked in the order and under the names of Keras's files.
+"""The state of an object and all inside it, walked in the order and under the names of Keras's files.
 
-What takes part is any object whose class has `save_own_variables` (layers, models, optimizers), except
-metrics. Of it are used:
+What takes part is any object whose class has `save_own_variables` (layers, models, optimizers), but
+no metric. Of it are used:
 
     save_own_variables(store)   puts its own arrays into `store`, a mapping: "0", "1", ... by custom
     load_own_variables(store)   takes them from there; may raise ValueError with a reason
@@ -9,11 +9,11 @@ metrics. Of it are used:
     load_assets(folder)         optional: reads them from there
     name                        optional: kept as an attribute of the group `vars`
 
-Its parts are found among its public attributes in the order of their names, then its private ones: objects
-that take part, and lists, tuples and dicts of them; the properties of users' classes count as attributes,
-and so does a model's `layers`. What is met twice is kept where it was met first. In a list, the names are
-the classes' in snake case, numbered; a list in a list is called `container`. Attributes in `NOT_STATE` are
-bookkeeping, and never walked.
+Its parts are found among its public attributes in the order of their names, then its private ones:
+objects that take part, and lists, tuples and dicts of them; the properties of users' classes count as
+attributes, and so does a model's `layers`. What is met twice is kept where it was met first. In a
+list, the names are the classes' in snake case, numbered; a list in a list is called `container`.
+Attributes in `NOT_STATE` are bookkeeping, and never walked.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def takes_part(cls):
 
 @functools.cache
 def _property_names(cls):
-    """Names of the properties that may give parts: those of the user's classes, and a model's layers."""
+    """Names of properties that may give parts: those of users' classes, and a model's layers."""
     names = {"layers"} if isinstance(getattr(cls, "layers", None), property) else set()
     for c in cls.__mro__:
         if not c.__module__.startswith(("oneiros.", "torch.")):
@@ -142,7 +142,7 @@ def own_state(item):
 
 
 class Entry(MutableMapping):
-    """One object's own arrays by name: those to be written, or a group of a file, read when asked for."""
+    """One object's own arrays by name: to be written, or in a file's group and read when asked for."""
 
     def __init__(self, group=None):
         self.arrays, self.group, self.attrs = {}, group, {}
@@ -214,8 +214,8 @@ def report(failed, file, skip_mismatch):
         ", ..." if len(failed) > 20 else ""
     )
     message = (
-        f"{file}: {len(failed)} objects could not be loaded. The first is '{path or '/'}', {item!r}: {reason}\n"
-        f"All: {others}"
+        f"{file}: {len(failed)} objects could not be loaded. The first is '{path or '/'}', {item!r}: "
+        f"{reason}\nAll: {others}"
     )
     if not skip_mismatch:
         raise ValueError(message)
