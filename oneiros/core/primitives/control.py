@@ -101,11 +101,12 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         ends = [grads[id(inputs[i])] for i in float_carry]
         ends += [add(p, grads[id(steps[2][i])]) for i, p in piled.items()]
         dxs = [grads[id(x)] for x in steps[1] if id(x) in grads]
-        slices = [*dxs, *loop.stacked]
+        slices = list({id(s): s for s in (*dxs, *loop.stacked)}.values())
         states = [
             slopes[i] if i in slopes else Symbol(inputs[i].shape, inputs[i].dtype) for i in float_carry
         ]
         states += list(piled.values())
+        stacked = list(map(id, slices))
         slices, ends = loop.whole(slices), loop.whole(ends)
         probe = Graph(t.calls[forward:], states, [*ends, *slices])
     needed = {id(s): s for s in probe.captured}
@@ -143,11 +144,10 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         cotangents[i] = v
     for i, v in zip(piled, made[len(float_carry) :]):
         cotangents[carry + xs + i] = v
-    rest = iter(made[len(states) :])
+    stacks.update(zip(stacked, made[len(states) :]))
     for i, x in enumerate(steps[1]):
         if id(x) in grads:
-            cotangents[carry + i] = next(rest)
-    stacks.update((id(s), v) for s, v in zip(loop.stacked, rest))
+            cotangents[carry + i] = stacks[id(grads[id(x)])]
     for i, k in enumerate(steps[2]):
         if callable(sums.get(id(k))):
             cotangents[carry + xs + i] = sums[id(k)](stacks)
