@@ -82,7 +82,7 @@ class Config(collections.abc.MutableMapping):
         del self._values[name]
 
     def __getattr__(self, name):
-        if name.startswith("__") or name not in self._values:
+        if name.startswith("_") or name not in self._values:
             raise AttributeError(f"this config holds no value called {name!r}")
         return self._values[name]
 
