@@ -135,8 +135,9 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
     start += [zeros(s.shape, s.dtype) for s in piled.values()]
     given = [stacks[id(s)] for s in graph_inputs[len(states) : len(graph_inputs) - len(constants)]]
     given += [operands[carry + xs + i] for i in constants]
+    back, given = _turned(_as_symbols(back), given, len(constants))
     made = scan(
-        *start, *given, body=_as_symbols(back), carry=len(states), length=length, reverse=not reverse,
+        *start, *given, body=back, carry=len(states), length=length, reverse=not reverse,
         xs=len(in_loop) + len(from_xs) + len(from_g),
     )  # fmt: skip
     cotangents = [None] * len(operands)
@@ -152,6 +153,41 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         if callable(sums.get(id(k))):
             cotangents[carry + xs + i] = sums[id(k)](stacks)
     return cotangents
+
+
+def _turned(graph, operands, count):
+    """The graph and its operands, with matrices among the last `count` transposed of which dots read rows.
+
+    What does not change from step to step is turned once outside of the loop instead of in each step.
+    """
+    from oneiros.core.primitives import contractions, shaping
+
+    rows, columns = ((1,), (1,)), ((1,), (0,))
+
+    def is_turned(s):
+        uses = [c for c in graph.calls if any(x is s for x in c.args)]
+        return bool(uses) and all(
+            c.target is contractions.dot_general and c.args[1] is s and c.args[0] is not s
+            and c.kwargs["contract"] == rows and len(s.shape) == len(c.args[0].shape) == 2
+            for c in uses
+        )  # fmt: skip
+
+    constants = graph.inputs[len(graph.inputs) - count :]
+    fixed = {id(s) for s in constants if is_turned(s)} - {id(s) for s in graph.outputs}
+    if not fixed:
+        return graph, operands
+
+    def call(node, args):
+        if node.target is contractions.dot_general and id(node.args[1]) in fixed:
+            return contractions.dot_general(*args, contract=columns, batch=node.kwargs["batch"])
+        return node.target(*args, **node.kwargs)
+
+    with Trace(current_trace().keep) as t:
+        inputs = [Symbol(s.shape[::-1] if id(s) in fixed else s.shape, s.dtype) for s in graph.inputs]
+        outputs = run(graph, inputs, call)
+    places = zip(graph.inputs[len(graph.inputs) - len(operands) :], operands)
+    operands = [shaping.transpose(x, order=(1, 0)) if id(s) in fixed else x for s, x in places]
+    return Graph(t.calls, inputs, outputs), operands
 
 
 class _Backward:
