@@ -429,9 +429,9 @@ def dot_general(x, y, *, contract, batch):
     )
     a = x.transpose(*bx, *free_x, *cx).reshape(*lead, m, inner)
     b = y.transpose(*by, *cy, *free_y).reshape(*lead, inner, n)
-    return np.matmul(a, b).reshape(
-        *lead, *[x.shape[i] for i in free_x], *[y.shape[i] for i in free_y]
-    )
+    shape = [*lead, *[x.shape[i] for i in free_x], *[y.shape[i] for i in free_y]]
+    return np.matmul(a, b).reshape(shape)
+
 
 
 KERNELS[p.dot_general] = dot_general

@@ -103,10 +103,8 @@ def elementwise(name, *vjps, dtype=None, doc=None, rule=None):
     if vjps:
 
         def vjp(g, y, *xs):
-            return [
-                None if f is None or not hasattr(x, "shape") else sum_to(f(g, y, *xs), x.shape)
-                for f, x in zip(vjps, xs)
-            ]
+            slopes = [f and hasattr(x, "shape") and f(g, y, *xs) for f, x in zip(vjps, xs)]
+            return [sum_to(v, x.shape) if hasattr(v, "shape") else None for v, x in zip(slopes, xs)]
 
         p.vjp(vjp)
     return p

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from oneiros.core import primitives as p
 from oneiros.core.graph import STACK
+from oneiros.core.spec import dtype_name
 from oneiros.core.symbol import KerasTensor, Symbol
 from oneiros.core.variable import Variable
 from oneiros.ops import contractions, elementwise, indexing, shaping
@@ -41,26 +42,27 @@ COMPARISONS = {
 BITS = {"and": p.bitwise_and, "or": p.bitwise_or, "xor": p.bitwise_xor}
 
 
+def _suits(x, other):
+    """Whether the strict primitive takes `other` beside the symbol `x`."""
+    if x.dtype not in _INEXACT:
+        return False
+    return type(other) in (int, float) or dtype_name(getattr(other, "dtype", "")) == x.dtype
+
+
 def _on_symbol(function, primitive, bits=None):
     """The methods of a symbol on the left and on the right of an operator."""
 
     def method(self, other):
-        if STACK.top is not None and primitive is not None and self.dtype in _INEXACT:
-            if type(other) is float or isinstance(other, Symbol) and other.dtype == self.dtype:
-                return primitive(self, other)
-        elif bits is not None and STACK.top is not None and self.dtype in _WHOLE:
+        if STACK.top is not None and primitive is not None and _suits(self, other):
+            return primitive(self, other)
+        if bits is not None and STACK.top is not None and self.dtype in _WHOLE:
             return bits(
                 *elementwise.promote(self, other)
             )  # as arrays do, which symbols of a trace stand for
         return function(self, other)
 
     def reflected(self, other):
-        if (
-            STACK.top is not None
-            and primitive is not None
-            and self.dtype in _INEXACT
-            and type(other) is float
-        ):
+        if STACK.top is not None and primitive is not None and _suits(self, other):
             return primitive(other, self)
         if bits is not None and STACK.top is not None and self.dtype in _WHOLE:
             return bits(*elementwise.promote(other, self))

@@ -80,7 +80,7 @@ floor_divide = elementwise("floor_divide", doc="The quotient rounded down.")
 power = elementwise(
     "power",
     lambda g, z, x, y: g * _power_slope(x, y),
-    lambda g, z, x, y: g * z * select(equal(x, 0), 0.0, log(select(equal(x, 0), 1.0, x))),
+    lambda g, z, x, y: g * z * _log_or_zero(x),
 )
 maximum = elementwise(
     "maximum", lambda g, z, x, y: _to_larger(g, x, y), lambda g, z, x, y: _to_larger(g, y, x)
@@ -106,6 +106,14 @@ def _power_slope(x, y):
         return y * x ** (y - 1) if y != 1 else 1.0
     still = equal(y, 0)
     return select(still, 0.0, y * power(x, select(still, 1.0, y - 1)))
+
+
+def _log_or_zero(x):
+    """The logarithm of `x`, and 0 at 0, where a power of it does not move."""
+    if not hasattr(x, "shape"):
+        return math.log(x) if x > 0 else math.nan if x < 0 else 0.0
+    still = equal(x, 0)
+    return select(still, 0.0, log(select(still, 1.0, x)))
 
 
 def _to_larger(g, x, y):

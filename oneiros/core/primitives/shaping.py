@@ -185,7 +185,8 @@ def _(g, y, x, indices, *, axis):
     if axis:  # bring the picked axes to the front
         g = transpose(g, order=(*range(axis, axis + rank), *range(axis), *range(axis + rank, len(g.shape))))
     front = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
-    zero = broadcast_to(np.zeros((), spec_of(g).dtype), shape=front)
+    zero = broadcast_to(_number(0, spec_of(g).dtype), shape=front)
+    indices = _clipped(indices, x.shape[axis])
     dx = scatter(zero, reshape(indices, shape=(*indices.shape, 1)), g, mode="add")
     if axis:
         dx = transpose(dx, order=(*range(1, axis + 1), 0, *range(axis + 1, len(front))))
@@ -200,7 +201,18 @@ def gather_nd(x, indices):
 
 @gather_nd.vjp
 def _(g, y, x, indices):
+    k = indices.shape[-1]
+    columns = [_clipped(slice_axis(indices, len(indices.shape) - 1, i, i + 1), x.shape[i]) for i in range(k)]
+    indices = concatenate(*columns, axis=len(indices.shape) - 1) if k else indices
     return [scatter(zeros_of(x), indices, g, mode="add"), None]
+
+
+def _clipped(indices, n):
+    """`indices` moved inside of an axis of length `n`, which is where `take` and its kin found them."""
+    from oneiros.core.primitives.elementwise import maximum, minimum
+
+    top = np.iinfo(spec_of(indices).dtype).max
+    return maximum(minimum(indices, max(int(n) - 1, 0)) if n <= top else indices, 0)
 
 
 @primitive
@@ -214,9 +226,12 @@ def scatter(x, indices, updates, *, mode):
 
 @scatter.vjp
 def _(g, y, x, indices, updates, *, mode):
+    columns = [slice_axis(indices, len(indices.shape) - 1, i, i + 1) for i in range(indices.shape[-1])]
+    inside = concatenate(*[_is_inside(i, n) for i, n in zip(columns, x.shape)], axis=len(indices.shape) - 1)
+    inside = _all_last(inside, len(updates.shape))
     return _placed(
         g, y, x, updates, mode,
-        lambda v: gather_nd(v, indices),
+        lambda v: _where(inside, gather_nd(v, indices)),
         lambda v, u, m: scatter(v, indices, u, mode=m),
     )  # fmt: skip
 
@@ -229,6 +244,7 @@ def gather_along(x, indices, *, axis):
 
 @gather_along.vjp
 def _(g, y, x, indices, *, axis):
+    indices = _clipped(indices, x.shape[axis])
     return [scatter_along(zeros_of(x), indices, g, axis=axis, mode="add"), None]
 
 
@@ -240,11 +256,37 @@ def scatter_along(x, indices, updates, *, axis, mode):
 
 @scatter_along.vjp
 def _(g, y, x, indices, updates, *, axis, mode):
+    inside = _is_inside(indices, x.shape[axis])
     return _placed(
         g, y, x, updates, mode,
-        lambda v: gather_along(v, indices, axis=axis),
+        lambda v: _where(inside, gather_along(v, indices, axis=axis)),
         lambda v, u, m: scatter_along(v, indices, u, axis=axis, mode=m),
     )  # fmt: skip
+
+
+def _is_inside(indices, n):
+    from oneiros.core.primitives.elementwise import greater_equal, less, logical_and
+
+    if n > np.iinfo(spec_of(indices).dtype).max:
+        return greater_equal(indices, 0)
+    return logical_and(greater_equal(indices, 0), less(indices, int(n)))
+
+
+def _all_last(flags, rank):
+    """Whether all `flags` of the last axis hold, with axes of length one up to `rank`."""
+    from oneiros.core.primitives.reductions import reduce_all
+
+    all_of = reduce_all(flags, axes=(len(flags.shape) - 1,))
+    return reshape(all_of, shape=(*all_of.shape, *(1,) * (rank - len(all_of.shape))))
+
+
+def _where(inside, x):
+    """`x` where updates were placed; zero where they were dropped."""
+    from oneiros.core.primitives.elementwise import select
+
+    if isinstance(inside, np.ndarray) and inside.all():
+        return x
+    return select(inside, x, 0 if "int" in spec_of(x).dtype else 0.0)
 
 
 def _placed(g, y, x, updates, mode, get, put):
