@@ -227,7 +227,7 @@ class _Compiled:
 
     def _outputs(self, new, extra):
         """The flat outputs of the step, remembering the structure of what is beside the state."""
-        self.extra = tree.map_structure(lambda _: 0, extra)
+        self.extra = tree.map_structure(lambda v: None if v is None else 0, extra)
         values = [v for g in GROUPS if g in self.owner.changing for v in new[g]]
         return [*values, *[array(v) for v in tree.flatten(extra) if v is not None]]
 
@@ -289,7 +289,7 @@ class _Compiled:
         """The outputs beside the state, in their structure."""
         if self.extra is None:
             return None
-        return tree.pack_sequence_as(self.extra, list(values))
+        return _packed(self.extra, values)
 
 
 def _packed(structure, leaves):

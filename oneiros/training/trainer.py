@@ -6,6 +6,7 @@ State lives with the step while a loop runs (`training/step.py`); variables fetc
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -384,6 +385,8 @@ class Trainer:
         self._forget_state()
 
         def symbol(v):
+            if v is None:
+                return None
             dtype = backend.current().canonical_dtype(dtype_name(v.dtype))
             return Symbol((None, *v.shape[1:]) if v.shape else (), dtype)
 
@@ -635,10 +638,12 @@ class _Loop:
     # Data in memory: the order of the epoch is known, and many steps may go in one call.
     def _run_arrays(self, epoch):
         data, model = self.data, self.model
-        order, size, batch_size = data.order(epoch), data.size, data.batch_size
-        count = data.num_batches if self.steps_limit is None else min(data.num_batches, self.steps_limit)
+        order, batch_size = data.order(epoch), data.batch_size
+        size = len(order)  # fewer than there are where an epoch is less than a pass
+        count = math.ceil(size / batch_size)
+        count = count if self.steps_limit is None else min(count, self.steps_limit)
         whole = min(size // batch_size, count)
-        first_rows = tree.map_structure(lambda v: v[: min(batch_size, size)], data.arrays)
+        first_rows = tree.map_structure(lambda v: None if v is None else v[: min(batch_size, size)], data.arrays)
         state, function = model._prepare(self.kind, first_rows)
         structure = first_rows
         arrays = [v for v in tree.flatten(data.arrays) if v is not None]
