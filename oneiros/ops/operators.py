@@ -44,7 +44,7 @@ BITS = {"and": p.bitwise_and, "or": p.bitwise_or, "xor": p.bitwise_xor}
 
 def _suits(x, other):
     """Whether the strict primitive takes `other` beside the symbol `x`."""
-    if x.dtype not in _INEXACT:
+    if x.dtype not in _INEXACT or isinstance(other, Variable):
         return False
     return type(other) in (int, float) or dtype_name(getattr(other, "dtype", "")) == x.dtype
 
