@@ -297,12 +297,21 @@ def _plugins():
 # ----------------------------------------------------------------------------------------
 
 IN_FILE = {
-    "backend": str,
+    "backend": lambda name: name if _is_here(name) else DEFAULTS["backend"],
     "floatx": lambda value: _chosen("floatx", value, "floatx"),
     "epsilon": _number,
     "image_data_format": lambda value: _chosen("image_data_format", value, "image_data_format"),
     "nnx_enabled": bool,
 }
+
+
+def _is_here(name):
+    """Whether this library brings a backend of that name.
+
+    Keras writes the file unasked, with a default of its own; that is nobody's wish.
+    """
+    room = os.path.join(os.path.dirname(os.path.dirname(__file__)), "backends")
+    return os.path.exists(os.path.join(room, f"{name}.py")) or os.path.isdir(os.path.join(room, str(name)))
 
 
 def _read_file(path):

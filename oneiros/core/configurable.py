@@ -64,6 +64,9 @@ class Configurable:
                 kind = _resolve(kind, cls)
             own[name] = kind, cls.__dict__.get(name, REQUIRED)
         cls.fields = _ordered({**cls.fields, **own})
+        for name in own:
+            if name in cls.stored and name in cls.__dict__:
+                delattr(cls, name)
         if _declarer(cls) is cls:
             cls.__signature__ = signature_of(cls)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import weakref
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class _Context(threading.local):
 
 
 CONTEXT = _Context()
+_WITH_LOSSES = weakref.WeakSet()  # layers that hold losses of an earlier call
 
 
 class Layer(Operation):
@@ -89,8 +91,6 @@ class Layer(Operation):
         own = cls.__dict__
         if "build" in own:
             cls.build = _built(own["build"])
-        if "call" in own:
-            cls._call_plan = None
 
     def adopt(self, activity_regularizer=None, trainable=True, dtype=None, autocast=True, name=None, **kwargs):
         """Take the options that every layer has."""
@@ -362,7 +362,9 @@ class Layer(Operation):
     # Calling -------------------------------------------------------------------------------------------------
     def __call__(self, *args, **kwargs):
         self._check_initialized()
-        plan = type(self).__dict__.get("_call_plan") or _plan_of(type(self))
+        plan = _plans.get(type(self)) or _plan_of(type(self))
+        if CONTEXT.depth == 0 and _WITH_LOSSES:
+            self._clear_losses()
         if self._convert_input_args:
             if len(args) == 1 and not kwargs and hasattr(args[0], "dtype"):
                 args = (self._converted(args[0]),)
@@ -375,6 +377,9 @@ class Layer(Operation):
                 f"following argument value should be passed as a keyword argument: {odd!r} "
                 f"(of type {type(odd)})"
             )
+        wanted = kwargs.get("training")
+        if wanted is None or not (plan.training or plan.variadic):
+            kwargs.pop("training", None)  # it may be asked of any layer
         values = plan.bind(self, args, kwargs)
         first = next(iter(values.values()), None)
         if self.input_spec is not None:
@@ -382,7 +387,7 @@ class Layer(Operation):
         if not self.built:
             self._build(plan, values)
         masks = self._take_masks(plan, values, kwargs)
-        training = kwargs.get("training", values.get("training"))
+        training = values.get("training", wanted)
         if training is None:
             training = CONTEXT.training
             if training is None and plan.training:
@@ -407,7 +412,8 @@ class Layer(Operation):
         if self.activity_regularizer is not None:
             for y in tree.flatten(outputs):
                 if hasattr(y, "dtype"):
-                    self.add_loss(self.activity_regularizer(y) / float(max(y.shape[0] or 1, 1)) if y.shape else y)
+                    batch = y.shape[0] if y.shape else 1
+                    self.add_loss(self.activity_regularizer(y) / float(max(batch or 1, 1)))
         if masks or first is not None and self._makes_masks:
             self._give_masks(first, outputs, masks)
         return outputs
@@ -442,6 +448,8 @@ class Layer(Operation):
             losses, regularizer = list(self._losses), self.activity_regularizer
             object.__setattr__(self, "activity_regularizer", None)
             before = [(y, list(y._losses)) for y in self._flatten_layers(include_self=False)]
+            if self._convert_input_args:
+                args, kwargs = tree.map_structure(self._converted, (args, kwargs))
             try:
                 return self._run(args, kwargs, training, None, ())
             finally:
@@ -477,6 +485,8 @@ class Layer(Operation):
                     if dtype is not None and x.dtype != np_dtype(dtype):
                         x = x.astype(np_dtype(dtype))
                     return backend.to_array(x)
+            if type(x) is Symbol and STACK.top is None:
+                return x  # of a functional model: it is cast when it has a value
             if self.autocast and dtype_name(x.dtype) != self._compute_dtype and is_float(dtype_name(x.dtype)):
                 mask = get_mask(x)
                 x = to_dtype(x, self._compute_dtype)
@@ -621,6 +631,7 @@ class Layer(Operation):
                 scope.add_loss(x)
             elif STACK.top is None or not getattr(STACK.top, "abstract", False):
                 self._losses.append(x)
+                _WITH_LOSSES.add(self)
 
     @property
     def losses(self):
@@ -638,6 +649,7 @@ class Layer(Operation):
     def _clear_losses(self):
         for layer in self._flatten_layers():
             layer._losses.clear()
+            _WITH_LOSSES.discard(layer)
 
     # Config ------------------------------------------------------------------------------------------------------
     def get_config(self):

@@ -43,6 +43,8 @@ def config_of(layer):
         for name in config_names(declared):
             if name not in ("name", "trainable", "dtype") and name not in drop:
                 config[name] = plain(getattr(layer, name), declared.fields[name][0])
+        for name in getattr(layer, "config_also", ()):
+            config[name] = plain(getattr(layer, name))
         for name in getattr(layer, "config_when_set", ()):
             if config.get(name) is None:
                 config.pop(name, None)

@@ -55,6 +55,7 @@ class Dense(LowRank, Layer):
 
     supports_masking = True
     config_when_set = ("lora_rank", "lora_alpha")
+    config_without = ("activity_regularizer",)
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -103,6 +104,7 @@ class Embedding(LowRank, Layer):
     low_rank_of = "embeddings"
     stored = {"weights": "_initial_weights"}
     config_without = ("weights",)
+    config_also = ("activity_regularizer",)
     config_when_set = ("lora_rank", "lora_alpha")
 
     def build(self, input_shape=None):

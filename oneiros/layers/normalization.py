@@ -159,13 +159,6 @@ class BatchNormalization(Layer):
         offset = d if gamma is None else d * gamma
         return factor, offset if beta is None else offset + beta
 
-    def get_config(self):
-        config_ = super().get_config()
-        if not self.renorm:
-            for name in ("renorm", "renorm_clipping", "renorm_momentum"):
-                config_.pop(name, None)
-        return config_
-
 
 class LayerNormalization(Layer):
     """Each sample shifted and scaled to mean 0 and variance 1 over `axis` (Ba et al., 2016), then by learned numbers.
@@ -175,6 +168,7 @@ class LayerNormalization(Layer):
         epsilon: Added to the variance.
         center: Whether a learned `beta` is added.
         scale: Whether a learned `gamma` is multiplied.
+        rms_scaling: Whether to divide by the root mean square only, as `RMSNormalization` does.
 
     >>> import numpy as np
     >>> from oneiros import layers
@@ -186,6 +180,7 @@ class LayerNormalization(Layer):
     epsilon: float = 1e-3
     center: bool = True
     scale: bool = True
+    rms_scaling: bool = False
     beta_initializer: Initializer = "zeros"
     gamma_initializer: Initializer = "ones"
     beta_regularizer: Regularizer = None
@@ -202,9 +197,13 @@ class LayerNormalization(Layer):
         if None in shape:
             raise ValueError(f"{type(self).__name__} '{self.name}' needs known sizes of axes {axes}; got {tuple(input_shape)}")
         self.gamma = self.weight("gamma", shape, autocast=False) if self.scale else None
-        self.beta = self.weight("beta", shape, autocast=False) if self.center else None
+        centred = self.center and not self.rms_scaling
+        self.beta = self.weight("beta", shape, autocast=False) if centred else None
 
     def call(self, inputs):
+        if self.rms_scaling:
+            y = ops.rms_normalization(inputs, self.gamma, axis=self.axis, epsilon=self.epsilon)
+            return ops.cast(y, self.compute_dtype)
         y = ops.layer_normalization(inputs, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon)
         return ops.cast(y, self.compute_dtype)
 
@@ -340,7 +339,7 @@ class Normalization(Layer):
                 "When setting values directly, both `mean` and `variance` must be set. Received: "
                 f"mean={self.input_mean} and variance={self.input_variance}"
             )
-        self._given_axis, self._is_adapted = axis, False
+        self._is_adapted = False
 
     def build(self, input_shape):
         rank = len(input_shape)
@@ -421,5 +420,5 @@ class Normalization(Layer):
     def get_config(self):
         config_ = super().get_config()
         plain = lambda v: None if v is None else np.asarray(v).tolist()
-        config_.update(axis=self._given_axis, mean=plain(self.input_mean), variance=plain(self.input_variance))
+        config_.update(axis=self.axis or None, mean=plain(self.input_mean), variance=plain(self.input_variance))
         return config_

@@ -75,9 +75,8 @@ class SpatialDropout(Dropout):
         return (*inputs.shape[:2], *ones)
 
     def get_config(self):
-        config = super().get_config()
-        config.pop("noise_shape", None)
-        return config
+        config = {"rate": self.rate, "seed": self.seed, "name": self.name, "dtype": self.dtype}
+        return config if self.rank == 1 else {**config, "data_format": self.data_format}
 
 
 class SpatialDropout1D(SpatialDropout, rank=1):
