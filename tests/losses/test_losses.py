@@ -168,7 +168,7 @@ def test_derivatives_flow(backend):
         if backend == "jax":
             import jax
 
-            own = jax.grad(lambda p: loss(y_true, p))(jax.numpy.asarray(y_pred))  # noqa: B023
+            own = jax.grad(lambda p: loss(y_true, p))(jax.numpy.asarray(y_pred))
             near(value, own, 1e-4)
         if name == "Circle":  # its weights are held fixed while it is differentiated
             continue
