@@ -32,6 +32,8 @@ class SeedGenerator:
     ([7, 0], [7, 1])
     """
 
+    _is_seed_generator = True  # layers keep the states of those that they hold
+
     def __init__(self, seed=None, name=None, **kwargs):
         kwargs.pop("backend", None)
         if kwargs:
