@@ -223,8 +223,9 @@ class CallbackList:
 
     def _listen(self):
         """Find who listens to which hook."""
+        ordered = sorted(self.callbacks, key=lambda c: getattr(c, "comes_last", False))
         self._listeners = {
-            hook: [getattr(c, hook) for c in self.callbacks if _defines(c, hook)] for hook in HOOKS
+            hook: [getattr(c, hook) for c in ordered if _defines(c, hook)] for hook in HOOKS
         }
         self.needs_batches = any(map(_needs_batches, self.callbacks))
         for callback in self.callbacks:

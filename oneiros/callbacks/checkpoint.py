@@ -165,6 +165,8 @@ class BackupAndRestore(Callback):
     >>> safe = callbacks.BackupAndRestore("backup")
     """
 
+    comes_last = True  # at the end of an epoch, when the others know of it
+
     def __init__(
         self, backup_dir, save_freq="epoch", double_checkpoint=False, delete_checkpoint=True
     ):
@@ -236,7 +238,7 @@ class BackupAndRestore(Callback):
                     value = {"arrays": len(value)}
                 kept[name] = value
             callbacks.append({"class": type(callback).__name__, "state": kept})
-        data = getattr(self.model, "_train_data", None)
+        data = self.model._train_data
         about = {"epoch": epoch, "seed": getattr(data, "seed", None), "callbacks": callbacks}
         arrays["about"] = np.frombuffer(json.dumps(about, default=_plain).encode(), "uint8")
         os.makedirs(self.backup_dir, exist_ok=True)
@@ -249,6 +251,9 @@ class BackupAndRestore(Callback):
 
     def _restore(self):
         """Read the backup: the model's part at once, the callbacks' when they are ready."""
+        data = self.model._train_data
+        if data is not None:  # every variable must be there to be restored
+            self.model._prepare("train", data.peek())
         with np.load(self.path, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             groups = self.model._state_variables()
@@ -277,7 +282,6 @@ class BackupAndRestore(Callback):
                         state[name] = [arrays[key] for key in keys]
                 self._waiting.append(state)
         self.model._initial_epoch = about["epoch"]
-        data = getattr(self.model, "_train_data", None)
         if data is not None and about["seed"] is not None:
             data.seed = about["seed"]
 

@@ -29,7 +29,7 @@ class Trainer:
     loss = None
     stop_training = False
     compiled = False
-    _compile_loss = _compile_metrics = _loss_tracker = _loop = None
+    _compile_loss = _compile_metrics = _loss_tracker = _loop = _train_data = None
 
     def _trainer_state(self):
         put = object.__setattr__
@@ -475,7 +475,9 @@ class Trainer:
         listeners = self._callbacks(callbacks, verbose, True, epochs, data)
         self.stop_training = False
         loop = _Loop(self, "train", data, listeners)
+        self._train_data = data
         listeners.on_train_begin()
+        initial_epoch = self.__dict__.pop("_initial_epoch", initial_epoch)  # a backup was restored
         logs = {}
         try:
             for epoch in range(initial_epoch, epochs):
@@ -492,7 +494,7 @@ class Trainer:
                 self.optimizer.finalize_variable_values(self.trainable_weights)
             listeners.on_train_end(logs)
         finally:
-            data.close() if hasattr(data, "close") else None
+            self._train_data = None
             if self._state is not None:
                 self._state.release()
         return self.history
