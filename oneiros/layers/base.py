@@ -252,11 +252,15 @@ class Layer(Operation):
     def variables(self):
         """All state: weights and the states of seed generators."""
         return self._all(
-            lambda y: [*y._own_variables(), *(g.state for g in y._seed_generators)]
+            lambda y: [*y._own_variables(), *y._states_beside_weights()]
         )
 
     def _own_variables(self):
         return [*self._trainable_variables, *self._non_trainable_variables]
+
+    def _states_beside_weights(self):
+        """Variables that are no weights: files of weights do not hold them."""
+        return [g.state for g in self._seed_generators]
 
     @property
     def weights(self):
@@ -502,27 +506,13 @@ class Layer(Operation):
         cls = type(self)
         if cls.build is Layer.build:
             object.__setattr__(self, "built", True)
-            shapes = _shapes_of(next(iter(values.values()), None))
-            object.__setattr__(self, "_build_shapes", shapes)
-            if self._layers:
-                self._build_by_calling(values)
             return
         shapes = _shape_arguments(cls.build, plan, values)
-        if STACK.top is not None and not getattr(STACK.top, "abstract", False):
-            trace, STACK.top = STACK.top, None
-            try:
-                self.build(**shapes)
-            finally:
-                STACK.top = trace
-        else:
+        trace, STACK.top = STACK.top, None  # weights are real also where a step is traced
+        try:
             self.build(**shapes)
-        self._after_build()
-
-    def _build_by_calling(self, values):
-        """Layers inside a layer without `build` are built when it is first called."""
-
-    def _after_build(self):
-        pass
+        finally:
+            STACK.top = trace
 
     def build(self, input_shape):
         """Make the weights for inputs of `input_shape`."""
@@ -668,9 +658,9 @@ class Layer(Operation):
     def get_build_config(self):
         """The shapes that `build` was called with."""
         shapes = self._build_shapes
-        if shapes is None:
+        if not shapes:
             return None
-        return dict(shapes) if isinstance(shapes, dict) and "_arguments" not in shapes else shapes
+        return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": dict(shapes)}
 
     def build_from_config(self, config):
         """Build as the dict that `get_build_config` gave says."""
@@ -679,7 +669,7 @@ class Layer(Operation):
         if "input_shape" in config and len(config) == 1:
             self.build(_tuples(config["input_shape"]))
         else:
-            self.build(**{k: _tuples(v) for k, v in config.items()})
+            self.build(**{k: _tuples(v) for k, v in config.get("shapes_dict", config).items()})
         object.__setattr__(self, "built", True)
 
     # Files -------------------------------------------------------------------------------------------------------
