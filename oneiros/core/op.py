@@ -108,16 +108,17 @@ def unary(name, primitive, dtype):
     return _family_member(name, call, body)
 
 
-def binary(name, primitive, dtype=None):
+def binary(name, primitive, dtype=None, keep=False):
     """The op `name(x1, x2)` of an elementwise primitive, which runs in the operands' common dtype.
 
-    `dtype` is a function of that dtype's name that may give another one to run in.
+    `dtype` is a function of that dtype's name that may give another one to run in; with `keep`, operands of
+    one dtype stay as they are, those of 64 bits too.
     """
     ways = {}
     _WAYS.append(ways)
 
     def body(x1, x2):
-        return primitive(*promote(x1, x2, rule=dtype))
+        return primitive(*promote(x1, x2, rule=dtype, keep=keep))
 
     def call(x1, x2):
         way = ways.get((type(x1), type(x2)))
@@ -128,9 +129,9 @@ def binary(name, primitive, dtype=None):
         if first in _SPECIAL or second in _SPECIAL:
             if _has_symbol(x1) or _has_symbol(x2):
                 return _symbolic(call, (x1, x2), {})
-        elif first is second and first not in _NUMBERS or (first in _NUMBERS) != (second in _NUMBERS):
+        elif (first is second and first not in _NUMBERS) or (first in _NUMBERS) != (second in _NUMBERS):
             if hasattr(x1, "dtype") or hasattr(x2, "dtype"):
-                ways[kinds] = _by_dtype(primitive, body, dtype, kinds)
+                ways[kinds] = _by_dtype(primitive, body, dtype, kinds, keep)
         return body(x1, x2)
 
     return _family_member(name, call, body)
@@ -151,13 +152,12 @@ def _direct(primitive, args):
     return (owner or backend.current()).kernel(primitive)
 
 
-def _by_dtype(primitive, body, rule, kinds):
+def _by_dtype(primitive, body, rule, kinds, keep):
     """What to do with two arguments of these types: straight to the kernel for dtypes that need no cast."""
     kernels = {}
 
     def find(x1, x2):
-        want = result_type(dtype_of(x1), dtype_of(x2))
-        want = rule(want) if rule else want
+        want = _common((x1, x2), rule, keep)
         for x in (x1, x2):
             if dtype_of(x) != want if type(x) not in _NUMBERS else type(x) is not float and is_float(want):
                 return body
@@ -282,7 +282,7 @@ VARIABLES = set()  # the Variable classes; filled by core/variable.py
 # Conversion and promotion -----------------------------------------------------------------------------
 def array(x):
     """`x` as something a primitive takes: a symbol, an array of a backend, or a NumPy array in a trace."""
-    if hasattr(x, "dtype") and not type(x) in VARIABLES:
+    if hasattr(x, "dtype") and type(x) not in VARIABLES:
         return x
     if type(x) in VARIABLES:
         return x.value
@@ -308,7 +308,7 @@ def array(x):
 
 def _holds_arrays(x):
     return any(
-        isinstance(v, Symbol) or hasattr(v, "dtype") and not isinstance(v, (np.ndarray, np.generic))
+        isinstance(v, Symbol) or (hasattr(v, "dtype") and not isinstance(v, (np.ndarray, np.generic)))
         if not isinstance(v, (list, tuple))
         else _holds_arrays(v)
         for v in x
@@ -320,19 +320,28 @@ def dtype_of(x):
     return type(x) if type(x) in _NUMBERS else dtype_name(x.dtype)
 
 
-def promote(*xs, dtype=None, rule=None):
+def promote(*xs, dtype=None, rule=None, keep=False):
     """The operands as arrays of one dtype, by Keras's promotion; plain numbers may stay plain.
 
     At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function of names
-    of dtypes, may change the one that promotion gives.
+    of dtypes, may change the one that promotion gives. With `keep`, equal dtypes stay as they are.
     """
     xs = [x if type(x) in _NUMBERS else int(x) if type(x) is Unknown else array(x) for x in xs]
     if all(type(x) in _NUMBERS for x in xs):
         xs[0] = array(xs[0])
     if dtype is None:
-        dtype = result_type(*map(dtype_of, xs))
-        dtype = rule(dtype) if rule else dtype
+        dtype = _common(xs, rule, keep)
     return [x if type(x) in _NUMBERS else to_dtype(x, dtype) for x in map(_fit(dtype), xs)]
+
+
+def _common(xs, rule, keep):
+    """The dtype to run in: the common one of `xs`, changed by `rule`."""
+    dtypes = {dtype_of(x): None for x in xs}
+    arrays = [d for d in dtypes if type(d) is str]
+    if keep and len(arrays) == len(dtypes) == 1:
+        return arrays[0]
+    dtype = result_type(*dtypes)
+    return rule(dtype) if rule else dtype
 
 
 def _fit(dtype):

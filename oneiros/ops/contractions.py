@@ -51,13 +51,8 @@ def dot_over(x, y, contract, batch=((), ())):
     if not in_place or k == 0 or (rank_x, rank_y, k) == (2, 2, 1):
         return p.dot_general(x, y, contract=contract, batch=batch)
     lead, rest = tuple(x.shape[: rank_x - k]), tuple(y.shape[k:])
-    for i, j in zip(*contract):
-        if (
-            x.shape[i] != y.shape[j]
-            and not isinstance(x.shape[i], Unknown)
-            and not isinstance(y.shape[j], Unknown)
-        ):
-            return p.dot_general(x, y, contract=contract, batch=batch)  # which says what is wrong
+    if any(x.shape[i] != y.shape[j] for i, j in zip(*contract)):  # an unknown one, or an error
+        return p.dot_general(x, y, contract=contract, batch=batch)
     inner = math.prod(y.shape[:k])
     x = p.reshape(x, shape=(math.prod(lead), inner))
     y = p.reshape(y, shape=(inner, math.prod(rest)))
@@ -282,7 +277,7 @@ def cdist(x, y):
     return p.select(apart, p.sqrt(p.select(apart, squares, 1.0)), 0.0)
 
 
-# Einstein's summation ------------------------------------------------------------------------------------------
+# Einstein's summation ----------------------------------------------------------------------------
 @op
 def einsum(subscripts, *operands, **kwargs):
     """Sums of products named by letters: `"ij,jk->ik"` is a matrix product.
@@ -342,7 +337,7 @@ def _letters(subscripts, ranks):
                 f"einsum: {group!r} in {subscripts!r} must hold letters and at most one '...'"
             )
         hidden = rank - len(letters)
-        if hidden < 0 or hidden and not dots:
+        if hidden < 0 or (hidden and not dots):
             raise ValueError(
                 f"einsum: {group!r} in {subscripts!r} stands for {len(letters)} axes; the operand has {rank}"
             )
@@ -370,7 +365,7 @@ def _letters(subscripts, ranks):
 
 
 def _joined_length(n, m, name, subscripts, operands):
-    if n == m or m == 1 or isinstance(m, Unknown) and n != 1:
+    if n == m or m == 1 or (isinstance(m, Unknown) and n != 1):
         return n
     if n == 1 or isinstance(n, Unknown):
         return m

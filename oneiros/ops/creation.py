@@ -41,7 +41,7 @@ def array(x, dtype=None):
     return convert_to_tensor(x, dtype)
 
 
-# Filled ---------------------------------------------------------------------------------------------------
+# Filled ------------------------------------------------------------------------------------------
 def _filled(value, shape, dtype):
     return _own(p.broadcast_to(np.asarray(value, np_dtype(dtype)), shape=shape))
 
@@ -146,7 +146,7 @@ def full_like(x, fill_value, dtype=None):
     return _own(p.broadcast_to(to_dtype(_array(fill_value), dtype), shape=shape))
 
 
-# Matrices -----------------------------------------------------------------------------------------------------
+# Matrices ----------------------------------------------------------------------------------------
 def _compared(compare, N, M, k, dtype):
     """The matrix of what `compare` says of each (column, row + k)."""
     n, m = operator.index(N), operator.index(N if M is None else M)
@@ -208,7 +208,7 @@ def vander(x, N=None, increasing=False):
     return p.power(p.reshape(x, shape=(x.shape[0], 1)), powers)
 
 
-# Ranges -------------------------------------------------------------------------------------------------------
+# Ranges ------------------------------------------------------------------------------------------
 @op
 def arange(start, stop=None, step=None, dtype=None):
     """The numbers from `start` up to but without `stop`, `step` (1) apart; one number alone is `stop`.
@@ -358,7 +358,7 @@ def meshgrid(*x, indexing="xy"):
     ]
 
 
-# Windows --------------------------------------------------------------------------------------------------------
+# Windows -----------------------------------------------------------------------------------------
 def _window(x, values):
     """The window of length `x` that `values(places from -1 to 1)` gives."""
     n = operator.index(backend.to_numpy(unwrap(x)).item()) if not isinstance(x, int) else x

@@ -31,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# The dtype to run in, by the operands' common dtype --------------------------------------------------
+# The dtype to run in, by the operands' common dtype ----------------------------------------------
 def same(dtype):
     return dtype
 
@@ -56,7 +56,7 @@ def integer(name):
     def rule(dtype):
         if dtype != "bool" and not is_integer(dtype):
             raise TypeError(f"{name}: expected integers or bools; got dtype {dtype}")
-        return dtype
+        return result_type(dtype)
 
     return rule
 
@@ -77,206 +77,100 @@ def binary(name, primitive, dtype, doc, example, result):
     return _described(families.binary(name, primitive, dtype), doc, example, result)
 
 
-# Arithmetic ----------------------------------------------------------------------------------------------
-add = binary("add", p.add, None, "The sums `x1 + x2`.", "ops.add([1, 2], 3)", "[4 5]")
-subtract = binary(
-    "subtract", p.subtract, None, "The differences `x1 - x2`.", "ops.subtract([4, 5], 3)", "[1 2]"
-)
-multiply = binary(
-    "multiply", p.multiply, None, "The products `x1 * x2`.", "ops.multiply([1, 2], 3)", "[3 6]"
-)
-divide = binary(
-    "divide",
-    p.divide,
-    floating,
-    "The quotients `x1 / x2`, as floats.",
-    "ops.divide([1, 2], 2)",
-    "[0.5 1. ]",
-)
-true_divide = binary(
-    "true_divide", p.divide, floating, "The quotients `x1 / x2`, as floats.",
-    "ops.true_divide([1, 2], 2)", "[0.5 1. ]",
-)  # fmt: skip
-floor_divide = binary(
-    "floor_divide", p.floor_divide, number, "The quotients `x1 / x2`, rounded down.",
-    "ops.floor_divide([-1, 5], 2)", "[-1  2]",
-)  # fmt: skip
-mod = binary(
-    "mod", p.remainder, number, "What `floor_divide` leaves of `x1`: the sign is that of `x2`.",
-    "ops.mod([-1, 5], 3)", "[2 2]",
-)  # fmt: skip
-power = binary(
-    "power", p.power, number, "`x1` to the power of `x2`.", "ops.power([2, 3], 2)", "[4 9]"
-)
-maximum = binary(
-    "maximum",
-    p.maximum,
-    None,
-    "The larger of two; NaN if either is.",
-    "ops.maximum([1, 5], 3)",
-    "[3 5]",
-)
-minimum = binary(
-    "minimum",
-    p.minimum,
-    None,
-    "The smaller of two; NaN if either is.",
-    "ops.minimum([1, 5], 3)",
-    "[1 3]",
-)
-arctan2 = binary(
-    "arctan2", p.arctan2, floating, "The angle of the point (`x2`, `x1`), within -pi and pi.",
-    "ops.arctan2([0.0, 0.0], [1.0, 2.0])", "[0. 0.]",
-)  # fmt: skip
-nextafter = binary(
-    "nextafter", p.nextafter, floating, "The float next to `x1` in the direction of `x2`.",
-    "ops.nextafter(1.0, 2.0) > 1.0", "True",
-)  # fmt: skip
-negative = unary("negative", p.negative, same, "`-x`.", "ops.negative([1, -2])", "[-1  2]")
-abs = unary("abs", p.abs, same, "The absolute values of `x`.", "ops.abs([-1, 2])", "[1 2]")
-absolute = unary(
-    "absolute", p.abs, same, "The absolute values of `x`.", "ops.absolute([-1, 2])", "[1 2]"
-)
-fabs = unary(
-    "fabs", p.abs, floating, "The absolute values, as floats.", "ops.fabs([-1, 2])", "[1. 2.]"
-)
-sign = unary(
-    "sign", p.sign, same, "-1, 0 or 1 by the sign of `x`.", "ops.sign([-3, 0, 2])", "[-1  0  1]"
-)
+def comparison(name, primitive, doc, example, result):
+    return _described(families.binary(name, primitive, keep=True), doc, example, result)
 
-# Comparison and logic ----------------------------------------------------------------------------------------
-equal = binary(
-    "equal", p.equal, None, "Whether `x1 == x2`.", "ops.equal([1, 2], 2)", "[False  True]"
-)
-not_equal = binary(
-    "not_equal",
-    p.not_equal,
-    None,
-    "Whether `x1 != x2`.",
-    "ops.not_equal([1, 2], 2)",
-    "[ True False]",
-)
-less = binary("less", p.less, None, "Whether `x1 < x2`.", "ops.less([1, 2], 2)", "[ True False]")
-less_equal = binary(
-    "less_equal",
-    p.less_equal,
-    None,
-    "Whether `x1 <= x2`.",
-    "ops.less_equal([1, 3], 2)",
-    "[ True False]",
-)
-greater = binary(
-    "greater", p.greater, None, "Whether `x1 > x2`.", "ops.greater([1, 3], 2)", "[False  True]"
-)
-greater_equal = binary(
-    "greater_equal", p.greater_equal, None, "Whether `x1 >= x2`.",
-    "ops.greater_equal([1, 2], 2)", "[False  True]",
-)  # fmt: skip
-logical_and = binary(
-    "logical_and", p.logical_and, truth, "Whether both are true (not zero).",
-    "ops.logical_and([True, False], True)", "[ True False]",
-)  # fmt: skip
-logical_or = binary(
-    "logical_or", p.logical_or, truth, "Whether either is true (not zero).",
-    "ops.logical_or([True, False], False)", "[ True False]",
-)  # fmt: skip
-logical_xor = binary(
-    "logical_xor", p.logical_xor, truth, "Whether one of two is true (not zero), and not both.",
-    "ops.logical_xor([True, False], True)", "[False  True]",
-)  # fmt: skip
-logical_not = unary(
-    "logical_not",
-    p.logical_not,
-    truth,
-    "Whether `x` is false (zero).",
-    "ops.logical_not([1, 0])",
-    "[False  True]",
-)
-isfinite = unary(
-    "isfinite", p.isfinite, same, "Whether `x` is neither infinite nor NaN.",
-    "ops.isfinite([1.0, float('inf')])", "[ True False]",
-)  # fmt: skip
-isinf = unary(
-    "isinf",
-    p.isinf,
-    same,
-    "Whether `x` is infinite.",
-    "ops.isinf([1.0, float('inf')])",
-    "[False  True]",
-)
-isnan = unary(
-    "isnan", p.isnan, same, "Whether `x` is NaN.", "ops.isnan([1.0, float('nan')])", "[False  True]"
-)
 
-# Exponentials, powers, rounding ------------------------------------------------------------------------------
-exp = unary("exp", p.exp, floating, "`e` to the power of `x`.", "ops.exp([0.0])", "[1.]")
-expm1 = unary("expm1", p.expm1, floating, "`exp(x) - 1`, exact near 0.", "ops.expm1([0.0])", "[0.]")
-log = unary("log", p.log, floating, "The natural logarithm of `x`.", "ops.log([1.0])", "[0.]")
-log1p = unary("log1p", p.log1p, floating, "`log(1 + x)`, exact near 0.", "ops.log1p([0.0])", "[0.]")
-log2 = unary("log2", p.log2, floating, "The logarithm of `x` to base 2.", "ops.log2([8.0])", "[3.]")
-log10 = unary(
-    "log10", p.log10, floating, "The logarithm of `x` to base 10.", "ops.log10([100.0])", "[2.]"
-)
-sqrt = unary("sqrt", p.sqrt, floating, "The square root of `x`.", "ops.sqrt([4, 9])", "[2. 3.]")
-rsqrt = unary("rsqrt", p.rsqrt, floating, "`1 / sqrt(x)`.", "ops.rsqrt([4.0])", "[0.5]")
-cbrt = unary("cbrt", p.cbrt, floating, "The cube root of `x`.", "ops.cbrt([0.0])", "[0.]")
-floor = unary(
-    "floor",
-    p.floor,
-    floating,
-    "`x` rounded down, as a float.",
-    "ops.floor([-0.5, 1.5])",
-    "[-1.  1.]",
-)
-ceil = unary(
-    "ceil", p.ceil, floating, "`x` rounded up, as a float.", "ops.ceil([0.5, 1.5])", "[1. 2.]"
-)
+# fmt: off
+# Arithmetic --------------------------------------------------------------------------------------
+add = binary("add", p.add, None, "The sums `x1 + x2`.", "[1, 2], 3", "[4 5]")
+subtract = binary("subtract", p.subtract, None, "The differences `x1 - x2`.", "[4, 5], 3", "[1 2]")
+multiply = binary("multiply", p.multiply, None, "The products `x1 * x2`.", "[1, 2], 3", "[3 6]")
+divide = binary("divide", p.divide, floating, "The quotients `x1 / x2`, as floats.",
+    "[1, 2], 2", "[0.5 1. ]")
+true_divide = binary("true_divide", p.divide, floating, "The quotients `x1 / x2`, as floats.",
+    "[1, 2], 2", "[0.5 1. ]")
+floor_divide = binary("floor_divide", p.floor_divide, number,
+    "The quotients `x1 / x2`, rounded down.", "[-1, 5], 2", "[-1  2]")
+mod = binary("mod", p.remainder, number,
+    "What `floor_divide` leaves of `x1`: the sign is that of `x2`.", "[-1, 5], 3", "[2 2]")
+power = binary("power", p.power, number, "`x1` to the power of `x2`.", "[2, 3], 2", "[4 9]")
+maximum = binary("maximum", p.maximum, None, "The larger of two; NaN if either is.",
+    "[1, 5], 3", "[3 5]")
+minimum = binary("minimum", p.minimum, None, "The smaller of two; NaN if either is.",
+    "[1, 5], 3", "[1 3]")
+arctan2 = binary("arctan2", p.arctan2, floating,
+    "The angle of the point (`x2`, `x1`), within -pi and pi.", "[0.0, 0.0], [1.0, 2.0]", "[0. 0.]")
+nextafter = binary("nextafter", p.nextafter, floating,
+    "The float next to `x1` in the direction of `x2`.", "1.0, 2.0", "1.0000001")
+negative = unary("negative", p.negative, same, "`-x`.", "[1, -2]", "[-1  2]")
+abs = unary("abs", p.abs, same, "The absolute values of `x`.", "[-1, 2]", "[1 2]")
+absolute = unary("absolute", p.abs, same, "The absolute values of `x`.", "[-1, 2]", "[1 2]")
+fabs = unary("fabs", p.abs, floating, "The absolute values, as floats.", "[-1, 2]", "[1. 2.]")
+sign = unary("sign", p.sign, same, "-1, 0 or 1 by the sign of `x`.", "[-3, 0, 2]", "[-1  0  1]")
 
-# Trigonometry and special functions ----------------------------------------------------------------------------
-sin = unary("sin", p.sin, floating, "The sine of `x` in radians.", "ops.sin([0.0])", "[0.]")
-cos = unary("cos", p.cos, floating, "The cosine of `x` in radians.", "ops.cos([0.0])", "[1.]")
-tan = unary("tan", p.tan, floating, "The tangent of `x` in radians.", "ops.tan([0.0])", "[0.]")
-arcsin = unary(
-    "arcsin", p.arcsin, floating, "The angle whose sine is `x`.", "ops.arcsin([0.0])", "[0.]"
-)
-arccos = unary(
-    "arccos", p.arccos, floating, "The angle whose cosine is `x`.", "ops.arccos([1.0])", "[0.]"
-)
-arctan = unary(
-    "arctan", p.arctan, floating, "The angle whose tangent is `x`.", "ops.arctan([0.0])", "[0.]"
-)
-sinh = unary("sinh", p.sinh, floating, "The hyperbolic sine of `x`.", "ops.sinh([0.0])", "[0.]")
-cosh = unary("cosh", p.cosh, floating, "The hyperbolic cosine of `x`.", "ops.cosh([0.0])", "[1.]")
-tanh = unary("tanh", p.tanh, floating, "The hyperbolic tangent of `x`.", "ops.tanh([0.0])", "[0.]")
-arcsinh = unary(
-    "arcsinh", p.arcsinh, floating, "The inverse of `sinh`.", "ops.arcsinh([0.0])", "[0.]"
-)
-arccosh = unary(
-    "arccosh", p.arccosh, floating, "The inverse of `cosh`.", "ops.arccosh([1.0])", "[0.]"
-)
-arctanh = unary(
-    "arctanh", p.arctanh, floating, "The inverse of `tanh`.", "ops.arctanh([0.0])", "[0.]"
-)
-erf = unary("erf", p.erf, floating, "The error function of `x`.", "ops.erf([0.0])", "[0.]")
-erfc = unary(
-    "erfc", p.erfc, floating, "`1 - erf(x)`, exact for large `x`.", "ops.erfc([0.0])", "[1.]"
-)
-erfinv = unary("erfinv", p.erfinv, floating, "The inverse of `erf`.", "ops.erfinv([0.0])", "[0.]")
+# Comparison and logic ----------------------------------------------------------------------------
+equal = comparison("equal", p.equal, "Whether `x1 == x2`.", "[1, 2], 2", "[False  True]")
+not_equal = comparison("not_equal", p.not_equal, "Whether `x1 != x2`.",
+    "[1, 2], 2", "[ True False]")
+less = comparison("less", p.less, "Whether `x1 < x2`.", "[1, 2], 2", "[ True False]")
+less_equal = comparison("less_equal", p.less_equal, "Whether `x1 <= x2`.",
+    "[1, 3], 2", "[ True False]")
+greater = comparison("greater", p.greater, "Whether `x1 > x2`.", "[1, 3], 2", "[False  True]")
+greater_equal = comparison("greater_equal", p.greater_equal, "Whether `x1 >= x2`.",
+    "[1, 2], 2", "[False  True]")
+logical_and = binary("logical_and", p.logical_and, truth, "Whether both are true (not zero).",
+    "[True, False], True", "[ True False]")
+logical_or = binary("logical_or", p.logical_or, truth, "Whether either is true (not zero).",
+    "[True, False], False", "[ True False]")
+logical_xor = binary("logical_xor", p.logical_xor, truth,
+    "Whether one of two is true (not zero), and not both.", "[True, False], True", "[False  True]")
+logical_not = unary("logical_not", p.logical_not, truth, "Whether `x` is false (zero).",
+    "[1, 0]", "[False  True]")
+isfinite = unary("isfinite", p.isfinite, same, "Whether `x` is neither infinite nor NaN.",
+    "[1.0, float('inf')]", "[ True False]")
+isinf = unary("isinf", p.isinf, same, "Whether `x` is infinite.",
+    "[1.0, float('inf')]", "[False  True]")
+isnan = unary("isnan", p.isnan, same, "Whether `x` is NaN.", "[1.0, float('nan')]", "[False  True]")
 
-# Complex numbers -------------------------------------------------------------------------------------------------
-real = unary("real", p.real, same, "The real part of `x`.", "ops.real([1 + 2j])", "[1.]")
-imag = unary("imag", p.imag, same, "The imaginary part of `x`.", "ops.imag([1 + 2j])", "[2.]")
-conj = unary(
-    "conj", p.conj, same, "`x` with its imaginary part negated.", "ops.conj([1 + 2j])", "[1.-2.j]"
-)
-conjugate = unary(
-    "conjugate",
-    p.conj,
-    same,
-    "`x` with its imaginary part negated.",
-    "ops.conjugate([1 + 2j])",
-    "[1.-2.j]",
-)
+# Exponentials, powers, rounding ------------------------------------------------------------------
+exp = unary("exp", p.exp, floating, "`e` to the power of `x`.", "[0.0]", "[1.]")
+expm1 = unary("expm1", p.expm1, floating, "`exp(x) - 1`, exact near 0.", "[0.0]", "[0.]")
+log = unary("log", p.log, floating, "The natural logarithm of `x`.", "[1.0]", "[0.]")
+log1p = unary("log1p", p.log1p, floating, "`log(1 + x)`, exact near 0.", "[0.0]", "[0.]")
+log2 = unary("log2", p.log2, floating, "The logarithm of `x` to base 2.", "[8.0]", "[3.]")
+log10 = unary("log10", p.log10, floating, "The logarithm of `x` to base 10.", "[100.0]", "[2.]")
+sqrt = unary("sqrt", p.sqrt, floating, "The square root of `x`.", "[4, 9]", "[2. 3.]")
+rsqrt = unary("rsqrt", p.rsqrt, floating, "`1 / sqrt(x)`.", "[4.0]", "[0.5]")
+cbrt = unary("cbrt", p.cbrt, floating, "The cube root of `x`.", "[0.0]", "[0.]")
+floor = unary("floor", p.floor, floating, "`x` rounded down, as a float.",
+    "[-0.5, 1.5]", "[-1.  1.]")
+ceil = unary("ceil", p.ceil, floating, "`x` rounded up, as a float.", "[0.5, 1.5]", "[1. 2.]")
+
+# Trigonometry and special functions --------------------------------------------------------------
+sin = unary("sin", p.sin, floating, "The sine of `x` in radians.", "[0.0]", "[0.]")
+cos = unary("cos", p.cos, floating, "The cosine of `x` in radians.", "[0.0]", "[1.]")
+tan = unary("tan", p.tan, floating, "The tangent of `x` in radians.", "[0.0]", "[0.]")
+arcsin = unary("arcsin", p.arcsin, floating, "The angle whose sine is `x`.", "[0.0]", "[0.]")
+arccos = unary("arccos", p.arccos, floating, "The angle whose cosine is `x`.", "[1.0]", "[0.]")
+arctan = unary("arctan", p.arctan, floating, "The angle whose tangent is `x`.", "[0.0]", "[0.]")
+sinh = unary("sinh", p.sinh, floating, "The hyperbolic sine of `x`.", "[0.0]", "[0.]")
+cosh = unary("cosh", p.cosh, floating, "The hyperbolic cosine of `x`.", "[0.0]", "[1.]")
+tanh = unary("tanh", p.tanh, floating, "The hyperbolic tangent of `x`.", "[0.0]", "[0.]")
+arcsinh = unary("arcsinh", p.arcsinh, floating, "The inverse of `sinh`.", "[0.0]", "[0.]")
+arccosh = unary("arccosh", p.arccosh, floating, "The inverse of `cosh`.", "[1.0]", "[0.]")
+arctanh = unary("arctanh", p.arctanh, floating, "The inverse of `tanh`.", "[0.0]", "[0.]")
+erf = unary("erf", p.erf, floating, "The error function of `x`.", "[0.0]", "[0.]")
+erfc = unary("erfc", p.erfc, floating, "`1 - erf(x)`, exact for large `x`.", "[0.0]", "[1.]")
+erfinv = unary("erfinv", p.erfinv, floating, "The inverse of `erf`.", "[0.0]", "[0.]")
+
+# Complex numbers ---------------------------------------------------------------------------------
+real = unary("real", p.real, same, "The real part of `x`.", "[1 + 2j]", "[1.]")
+imag = unary("imag", p.imag, same, "The imaginary part of `x`.", "[1 + 2j]", "[2.]")
+conj = unary("conj", p.conj, same, "`x` with its imaginary part negated.", "[1 + 2j]", "[1.-2.j]")
+conjugate = unary("conjugate", p.conj, same, "`x` with its imaginary part negated.",
+    "[1 + 2j]", "[1.-2.j]")
+# fmt: on
 
 
 def _as_float(x):
@@ -556,7 +450,7 @@ def angle(x):
     return p.arctan2(_filled(0, x), x)
 
 
-# Two operands ------------------------------------------------------------------------------------------------------
+# Two operands ------------------------------------------------------------------------------------
 @op
 def divide_no_nan(x1, x2):
     """The quotients `x1 / x2`, and 0 where `x2` is 0.
@@ -635,10 +529,11 @@ def hypot(x1, x2):
     """
     x1, x2 = map(p.abs, _arrays(x1, x2, floating))
     large, small = p.maximum(x1, x2), p.minimum(x1, x2)
-    plain = p.logical_or(p.equal(large, 0), p.equal(large, math.inf))
+    endless = p.logical_or(p.equal(x1, math.inf), p.equal(x2, math.inf))
+    plain = p.logical_or(p.equal(large, 0), endless)
     ratio = p.divide(small, p.select(plain, constant(1, large), large))
-    root = p.sqrt(p.add(p.multiply(ratio, ratio), 1.0))
-    return p.select(plain, large, p.multiply(large, root))
+    root = p.multiply(large, p.sqrt(p.add(p.multiply(ratio, ratio), 1.0)))
+    return p.select(endless, constant(math.inf, large), p.select(plain, large, root))
 
 
 @op
@@ -779,7 +674,7 @@ def allclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     return p.reduce_all(near, axes=tuple(range(len(near.shape))))
 
 
-# Bits --------------------------------------------------------------------------------------------------------------
+# Bits --------------------------------------------------------------------------------------------
 @op
 def bitwise_and(x, y):
     """The bits that are set in both `x` and `y`.
@@ -813,14 +708,12 @@ def bitwise_xor(x, y):
     return p.bitwise_xor(*promote(x, y, rule=integer("bitwise_xor")))
 
 
-bitwise_not = unary(
-    "bitwise_not", p.bitwise_not, integer("bitwise_not"), "The bits of `x` flipped.",
-    "ops.bitwise_not([0, 5])", "[-1 -6]",
-)  # fmt: skip
-bitwise_invert = unary(
-    "bitwise_invert", p.bitwise_not, integer("bitwise_invert"), "The bits of `x` flipped.",
-    "ops.bitwise_invert([0, 5])", "[-1 -6]",
-)  # fmt: skip
+# fmt: off
+bitwise_not = unary("bitwise_not", p.bitwise_not, integer("bitwise_not"),
+    "The bits of `x` flipped.", "[0, 5]", "[-1 -6]")
+bitwise_invert = unary("bitwise_invert", p.bitwise_not, integer("bitwise_invert"),
+    "The bits of `x` flipped.", "[0, 5]", "[-1 -6]")
+# fmt: on
 
 
 @op

@@ -15,6 +15,7 @@ from oneiros.core.backend import to_numpy
 from oneiros.core.dtypes import is_integer
 from oneiros.core.graph import STACK
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
+from oneiros.core.spec import Unknown
 from oneiros.core.symbol import Symbol
 from oneiros.ops.elementwise import constant
 from oneiros.ops.shaping import part, place, ravel, sizes
@@ -25,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Indices ----------------------------------------------------------------------------------------------------
+# Indices -----------------------------------------------------------------------------------------
 def indices_of(x, name, what="indices"):
     """`x` as an array of integers."""
     x = array(x)
@@ -109,7 +110,7 @@ def _widened(x, shape):
     return x if tuple(x.shape) == shape else p.broadcast_to(x, shape=shape)
 
 
-# x[key] --------------------------------------------------------------------------------------------------------
+# x[key] ------------------------------------------------------------------------------------------
 @op
 def get_item(x, key):
     """`x[key]`: integers, slices, `None`, `...`, arrays of integers, and of bools where values are known.
@@ -262,7 +263,7 @@ def _picked(x, key):
         order = list(range(len(lead), len(x.shape)))
         order[at:at] = range(len(lead))
         x = p.transpose(x, order=tuple(order)) if at else x
-    if None not in key:
+    if not any(k is None for k in key):
         return x
     # new axes go where they stand among the axes of the result
     shape, axis = [], 0
@@ -281,7 +282,7 @@ def _picked(x, key):
     return p.reshape(x, shape=tuple(shape))
 
 
-# Parts at computed places ---------------------------------------------------------------------------------------
+# Parts at computed places ------------------------------------------------------------------------
 @op
 def slice(inputs, start_indices, shape):
     """The part of `inputs` of that `shape` that begins at `start_indices`, which may be computed.
@@ -386,7 +387,7 @@ def scatter_update(inputs, indices, updates, reduction=None):
     )
 
 
-# By condition ---------------------------------------------------------------------------------------------------
+# By condition ------------------------------------------------------------------------------------
 @op
 def where(condition, x1=None, x2=None):
     """`x1` where `condition`, else `x2`; without both, the places where it holds, as by `nonzero`.
@@ -472,7 +473,7 @@ def unravel_index(indices, shape):
     return tuple(found[::-1])
 
 
-# Diagonals -------------------------------------------------------------------------------------------------------
+# Diagonals ---------------------------------------------------------------------------------------
 def _below(x, k):
     """Whether a place of the last two axes lies on or below the `k`-th diagonal."""
     m, n = x.shape[-2:]
@@ -531,6 +532,8 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     first = offset if offset >= 0 else -offset * n
     count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
     flat = p.reshape(x, shape=(*lead, m * n))
+    if isinstance(m, Unknown) or isinstance(n, Unknown):  # and so is the diagonal's length
+        return part(flat, len(lead), 0, m if isinstance(m, Unknown) else n)
     stop = first + (count - 1) * (n + 1) + 1 if count else first
     return part(flat, len(lead), min(first, m * n), min(stop, m * n), n + 1)
 

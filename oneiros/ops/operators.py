@@ -99,7 +99,7 @@ for _name, _op in _UNARY.items():
 
 def _same_or_equal(self, other):
     """Identity, as of Keras's symbols; inside a trace, where symbols stand for arrays, elementwise equality."""
-    if self is other and STACK.top is None or other is None:
+    if (self is other and STACK.top is None) or other is None:
         return self is other
     if STACK.top is None or not (
         hasattr(other, "dtype") or type(other) in (bool, int, float, complex)

@@ -246,12 +246,11 @@ def average(x, axis=None, weights=None):
         weights = p.reshape(
             weights, shape=tuple(weights.shape[0] if i == j else 1 for j in range(len(x.shape)))
         )
-        weights = p.broadcast_to(weights, shape=tuple(x.shape))
     total = _reduced(p.reduce_sum, p.multiply(x, weights), axis, False, "average")
     return p.divide(total, _reduced(p.reduce_sum, weights, axis, False, "average"))
 
 
-# Places -----------------------------------------------------------------------------------------------------
+# Places ------------------------------------------------------------------------------------------
 def _place_of(primitive, x, axis, keepdims, name):
     x = array(x)
     if dtype_of(x) == "bool":
@@ -287,7 +286,7 @@ def argmin(x, axis=None, keepdims=False):
     return _place_of(p.argmin, x, axis, keepdims, "argmin")
 
 
-# Running along an axis ------------------------------------------------------------------------------------------
+# Running along an axis ---------------------------------------------------------------------------
 def _running(primitive, x, axis, dtype, name):
     x = array(x)
     dtype = number(dtype_of(x)) if dtype is None else standardize_dtype(dtype)
@@ -380,7 +379,7 @@ def trace(x, offset=0, axis1=0, axis2=1):
     return p.reduce_sum(to_dtype(x, _SUMS.get(dtype, result_type(dtype))), axes=(len(x.shape) - 1,))
 
 
-# Order -----------------------------------------------------------------------------------------------------------
+# Order -------------------------------------------------------------------------------------------
 def _ordered(primitive, x, axis, name):
     x = array(x)
     if axis is None:
@@ -433,7 +432,7 @@ def argpartition(x, kth, axis=-1):
     return argsort.body(x, axis)
 
 
-# Without NaN --------------------------------------------------------------------------------------------------------
+# Without NaN -------------------------------------------------------------------------------------
 def _but_nan(x, value):
     """`x` with `value` in place of NaN."""
     x = array(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import math
 import operator
 import re
@@ -25,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Axes and sizes, as primitives take them -----------------------------------------------------------------
+# Axes and sizes, as primitives take them ---------------------------------------------------------
 def place(axis, rank, name):
     """`axis`, counted from the front."""
     i = operator.index(axis)
@@ -66,7 +65,7 @@ def together(xs, name):
     return xs
 
 
-# Shapes and axes -------------------------------------------------------------------------------------------
+# Shapes and axes ---------------------------------------------------------------------------------
 @op
 def reshape(x, newshape):
     """The elements of `x`, in order, as `newshape`; one size may be -1 and follows from the others.
@@ -230,7 +229,7 @@ def size(x):
     return None if None in shape else math.prod(shape)
 
 
-# Joining and splitting -----------------------------------------------------------------------------------------
+# Joining and splitting ---------------------------------------------------------------------------
 @op
 def concatenate(xs, axis=0):
     """The arrays `xs` end to end along `axis`; None joins their elements along one.
@@ -419,7 +418,7 @@ def unstack(x, num=None, axis=0):
     return [p.reshape(part(x, axis, i, i + 1), shape=shape) for i in range(n)]
 
 
-# Repeating, padding, turning --------------------------------------------------------------------------------------
+# Repeating, padding, turning ---------------------------------------------------------------------
 @op
 def tile(x, repeats):
     """`x` laid side by side `repeats` times, a number for each axis.
@@ -513,8 +512,8 @@ def _widths(pad_width, rank):
     if (
         widths.dtype.kind not in "iu"
         or widths.ndim > 2
-        or widths.ndim == 2
-        and widths.shape[1] not in (1, 2)
+        or (widths.ndim == 2
+        and widths.shape[1] not in (1, 2))
     ):
         raise ValueError(
             f"pad: pad_width must be an int, (before, after) or one such pair per axis; got {pad_width}"
@@ -683,7 +682,7 @@ def rot90(array, k=1, axes=(0, 1)):
     return p.reverse(p.transpose(x, order=tuple(order)), axes=(j,)) if turn == 3 else x
 
 
-# Rearranging by names ------------------------------------------------------------------------------------------
+# Rearranging by names ----------------------------------------------------------------------------
 @op
 def rearrange(tensor, pattern, **axes_lengths):
     """The axes of `tensor`, named on the left of the arrow, in the order of its right side.
@@ -701,7 +700,7 @@ def rearrange(tensor, pattern, **axes_lengths):
         raise ValueError(f"rearrange: pattern must have the form 'a b -> b a'; got {pattern!r}")
     before, after = _groups(left, pattern), _groups(right, pattern)
     hidden = len(x.shape) - sum(group != ["..."] for group in before)
-    if hidden < 0 or hidden and ["..."] not in before:
+    if hidden < 0 or (hidden and ["..."] not in before):
         raise ValueError(
             f"rearrange: {left.strip()!r} does not name the {len(x.shape)} axes of {tuple(x.shape)}"
         )
@@ -757,7 +756,7 @@ def _lengths(group, n, given, pattern):
     known = math.prod(found.values())
     if len(missing) > 1:
         raise ValueError(f"rearrange: give the lengths of all but one of {group} in {pattern!r}")
-    if n % known or not missing and n != known and not isinstance(n, Unknown):
+    if n % known or (not missing and n != known and not isinstance(n, Unknown)):
         raise ValueError(
             f"rearrange: an axis of length {n} is not made of {group} with {found} in {pattern!r}"
         )

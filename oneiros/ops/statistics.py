@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Quantiles ---------------------------------------------------------------------------------------------------
+# Quantiles ---------------------------------------------------------------------------------------
 # Hyndman and Fan (1996): the place among n sorted values is q * (n + 1 - a - b) + a - 1.
 _CONTINUOUS = {
     "linear": (1.0, 1.0),
@@ -49,7 +49,7 @@ def _place(q, n, method):
     if method in _STEPWISE:
         at = p.subtract(p.multiply(q, n), 1.0)
         if method == "closest_observation":
-            return p.round(p.subtract(at, 0.0)), p.multiply(at, 0.0)
+            return p.subtract(p.round(p.multiply(q, n)), 1.0), p.multiply(at, 0.0)
         low = p.floor(at)
         between = p.cast(p.greater(at, low), dtype=dtype_of(at))
         return low, between if method == "inverted_cdf" else _half_if(p.equal(between, 0), between)
@@ -208,7 +208,7 @@ def nanmedian(x, axis=None, keepdims=False):
     return _quantile(x, 0.5, axis, "linear", keepdims, True, "nanmedian")
 
 
-# Search in sorted values ---------------------------------------------------------------------------------------
+# Search in sorted values -------------------------------------------------------------------------
 def _search(sorted_x, values, side):
     """How many of `sorted_x` lie before each value: bisection, all values at once."""
     n = sorted_x.shape[0]
@@ -290,7 +290,7 @@ def isin(x1, x2, assume_unique=False, invert=False):
     return (p.not_equal if invert else p.equal)(found, x)
 
 
-# Counts -------------------------------------------------------------------------------------------------------------
+# Counts ------------------------------------------------------------------------------------------
 def _length(x, name, argument):
     """One more than the largest element of `x`, whose values must be known."""
     if isinstance(x, Symbol):
@@ -374,7 +374,7 @@ def histogram(x, bins=10, range=None):
     return p.scatter(zero, p.reshape(place, shape=(x.shape[0], 1)), ones, mode="add"), edges
 
 
-# Sets ------------------------------------------------------------------------------------------------------------------
+# Sets --------------------------------------------------------------------------------------------
 @op
 def unique(
     x,
@@ -485,7 +485,7 @@ def _unique_of_size(x, size, fill_value):
     ]
 
 
-# Correlation -----------------------------------------------------------------------------------------------------------
+# Correlation -------------------------------------------------------------------------------------
 @op
 def corrcoef(x):
     """The correlation of each row of `x` with each other, within -1 and 1.
@@ -529,11 +529,11 @@ def correlate(x1, x2, mode="valid"):
 
     >>> from oneiros import ops
     >>> print(ops.correlate([1, 2, 3], [0, 1]))
-    [2 3]
+    [2. 3.]
     """
     if mode not in ("valid", "same", "full"):
         raise ValueError(f"correlate: mode must be 'valid', 'same' or 'full'; got {mode!r}")
-    x, y = promote(array(x1), array(x2))
+    x, y = promote(array(x1), array(x2), rule=floating)
     for v in (x, y):
         if len(v.shape) != 1 or v.shape[0] == 0:
             raise ValueError(
@@ -562,7 +562,7 @@ def correlate(x1, x2, mode="valid"):
     return p.reverse(made, axes=(0,)) if turned else made
 
 
-# Segments -----------------------------------------------------------------------------------------------------------------
+# Segments ----------------------------------------------------------------------------------------
 def _segments(name, data, segment_ids, num_segments, start, mode):
     x, ids = array(data), indices_of(segment_ids, name, "segment_ids")
     if len(ids.shape) != 1:
