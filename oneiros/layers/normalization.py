@@ -397,14 +397,6 @@ class Normalization(Layer):
             self._mean = self.adapt_mean.numpy().reshape(self._wide)
             self._variance = self.adapt_variance.numpy().reshape(self._wide)
 
-    @property
-    def mean(self):
-        return self.__dict__.get("_mean", self.__dict__.get("input_mean"))
-
-    @property
-    def variance(self):
-        return self.__dict__.get("_variance", self.__dict__.get("input_variance"))
-
     def call(self, inputs):
         x = ops.cast(inputs, self.compute_dtype)
         mean, variance = (np.asarray(v, "float32") for v in (self._mean, self._variance))
@@ -422,3 +414,11 @@ class Normalization(Layer):
         plain = lambda v: None if v is None else np.asarray(v).tolist()
         config_.update(axis=self.axis or None, mean=plain(self.input_mean), variance=plain(self.input_variance))
         return config_
+
+
+def _statistic(name):
+    """The statistic in use: what was given, adapted or loaded."""
+    return property(lambda self: self.__dict__.get(f"_{name}", self.__dict__.get(f"input_{name}")))
+
+
+Normalization.mean, Normalization.variance = _statistic("mean"), _statistic("variance")
