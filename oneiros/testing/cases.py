@@ -19,7 +19,7 @@ from oneiros.core.dtypes import np_dtype
 from oneiros.core.graph import trace
 from oneiros.core.spec import Spec
 
-__all__ = ["OP_ROWS", "PRIMITIVE_ROWS", "Row"]
+__all__ = ["PRIMITIVE_ROWS", "Row"]
 
 _rng = np.random.default_rng(2024)
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.5])
@@ -92,7 +92,15 @@ UNARY = {
     "polygamma1": (lambda x: scipy.special.polygamma(1, x), 0.3, 4), "i0e": (scipy.special.i0e, -2, 2),
     "i1e": (scipy.special.i1e, -2, 2),
 }  # fmt: skip
-POLES = {"lgamma", "digamma", "polygamma1", "i0e", "i1e", "stop_gradient", "erfinv"}  # libraries differ at infinity
+POLES = {
+    "lgamma",
+    "digamma",
+    "polygamma1",
+    "i0e",
+    "i1e",
+    "stop_gradient",
+    "erfinv",
+}  # libraries differ at infinity
 FLAT = {"stop_gradient", "imag"}  # derivative zero by definition, or of no real argument
 BINARY = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "remainder": np.remainder,
@@ -112,11 +120,23 @@ def elementwise_rows():
     for name, (f, low, high) in UNARY.items():
         for shape in [(2, 3), (), (1, 3), (0, 2)]:
             edge = 0 in shape
-            yield Row(name, (real(*shape, low=low, high=high),), expected=f, grad=name not in FLAT, edge=edge)
+            yield Row(
+                name,
+                (real(*shape, low=low, high=high),),
+                expected=f,
+                grad=name not in FLAT,
+                edge=edge,
+            )
         if name not in POLES:
             yield Row(name, (ODD,), expected=f, edge=True)
     for name, f in BINARY.items():
-        for a, b in [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2,)), ((0, 3), (1, 3))]:
+        for a, b in [
+            ((2, 3), (2, 3)),
+            ((2, 3), (3,)),
+            ((2, 1), (1, 3)),
+            ((), (2,)),
+            ((0, 3), (1, 3)),
+        ]:
             args = real(*a, low=0.3), real(*b, low=0.5, high=3)
             yield Row(name, args, expected=f, edge=0 in a)
         yield Row(name, (real(2, 3, low=0.3), 1.5), expected=f)
@@ -137,14 +157,26 @@ def elementwise_rows():
         yield Row(name, flags, expected=getattr(np, name))
     yield Row("nextafter", (real(3), real(3)), grad=False, low=False)
     choice = np.array([[True, False, True], [False, False, True]])
-    for args in [(choice, real(2, 3), real(2, 3)), (choice, real(3), 0.0), (choice, 0.0, real(2, 3))]:
+    for args in [
+        (choice, real(2, 3), real(2, 3)),
+        (choice, real(3), 0.0),
+        (choice, 0.0, real(2, 3)),
+    ]:
         yield Row("select", args, expected=np.where)
     yield Row("select", (choice[0], real(2, 3), real(2, 1)), expected=np.where)
     for dtype in ("bool", *WIDTHS, "float32", "float16", "bfloat16"):
-        yield Row("cast", (real(2, 3, low=0, high=9),), {"dtype": dtype}, lambda x, dtype: x.astype(np_dtype(dtype)), grad=False)
+        yield Row(
+            "cast",
+            (real(2, 3, low=0, high=9),),
+            {"dtype": dtype},
+            lambda x, dtype: x.astype(np_dtype(dtype)),
+            grad=False,
+        )
     yield Row("cast", (whole(5, 3),), {"dtype": "float32"}, lambda x, dtype: x.astype(dtype))
     yield Row("bitcast", (whole(9, 3),), {"dtype": "float32"}, lambda x, dtype: x.view(dtype))
-    yield Row("bitcast", (whole(9, 3),), {"dtype": "uint8"}, lambda x, dtype: x[:, None].view(dtype))
+    yield Row(
+        "bitcast", (whole(9, 3),), {"dtype": "uint8"}, lambda x, dtype: x[:, None].view(dtype)
+    )
     yield Row("complex", (real(2, 3), real(2, 3)), expected=lambda x, y: x + 1j * y, low=False)
     z = real(2, 3) + 1j * real(2, 3)
     for name, f in {"real": np.real, "imag": np.imag, "conj": np.conj, "abs": np.abs, "exp": np.exp, "sqrt": np.sqrt,
@@ -154,9 +186,14 @@ def elementwise_rows():
         yield Row(name, (z, z[::-1] + 3), expected=getattr(np, name), low=False)
 
 
-# Reductions and order ------------------------------------------------------------------------------------------
+# Reductions and order ---------------------------------------------
 def reduction_rows():
-    sums = {"reduce_sum": np.sum, "reduce_prod": np.prod, "reduce_max": np.max, "reduce_min": np.min}
+    sums = {
+        "reduce_sum": np.sum,
+        "reduce_prod": np.prod,
+        "reduce_max": np.max,
+        "reduce_min": np.min,
+    }
     for name, f in sums.items():
         g = lambda x, axes, f=f: f(x, axis=tuple(axes))
         for axes in [(0,), (1,), (0, 2), (0, 1, 2), ()]:
@@ -176,7 +213,9 @@ def reduction_rows():
     for name in ("argmax", "argmin"):
         for x in (spread(3, 4), np.array([[1.0, 3, 3], [2, 2, 0]]), np.stack([ODD, ODD[::-1]])):
             for axis in (0, 1):
-                yield Row(name, (x,), {"axis": axis}, getattr(np, name), edge=not np.isfinite(x).all())
+                yield Row(
+                    name, (x,), {"axis": axis}, getattr(np, name), edge=not np.isfinite(x).all()
+                )
     running = {"cumsum": np.cumsum, "cumprod": np.cumprod, "cummax": np.maximum.accumulate,
                "cummin": np.minimum.accumulate}  # fmt: skip
     for name, f in running.items():
@@ -189,15 +228,33 @@ def reduction_rows():
         yield Row("sort", (spread(4, 5),), {"axis": axis}, np.sort)
         yield Row("argsort", (spread(4, 5),), {"axis": axis}, np.argsort)
     yield Row("sort", (ODD,), {"axis": 0}, np.sort, edge=True)
-    yield Row("argsort", (np.array([2.0, 1, 2, 1, 1]),), {"axis": 0}, lambda x, axis: np.argsort(x, kind="stable"))
-    yield Row("top_k", (spread(3, 6),), {"k": 2}, lambda x, k: (np.sort(x)[:, ::-1][:, :k], np.argsort(-x)[:, :k]))
-    yield Row("top_k", (np.array([2.0, 7, 7, 1]),), {"k": 3}, lambda x, k: (x[[1, 2, 0]], np.array([1, 2, 0])), grad=False)
+    yield Row(
+        "argsort",
+        (np.array([2.0, 1, 2, 1, 1]),),
+        {"axis": 0},
+        lambda x, axis: np.argsort(x, kind="stable"),
+    )
+    yield Row(
+        "top_k",
+        (spread(3, 6),),
+        {"k": 2},
+        lambda x, k: (np.sort(x)[:, ::-1][:, :k], np.argsort(-x)[:, :k]),
+    )
+    yield Row(
+        "top_k",
+        (np.array([2.0, 7, 7, 1]),),
+        {"k": 3},
+        lambda x, k: (x[[1, 2, 0]], np.array([1, 2, 0])),
+        grad=False,
+    )
 
 
-# Shapes and places ------------------------------------------------------------------------------------------------
+# Shapes and places ---------------------------------------------
 def pad_reference(x, widths, value):
     """Element by element."""
-    shape = [low + high + n + max(n - 1, 0) * between for n, (low, high, between) in zip(x.shape, widths)]
+    shape = [
+        low + high + n + max(n - 1, 0) * between for n, (low, high, between) in zip(x.shape, widths)
+    ]
     out = np.full(shape, value, x.dtype)
     for at in np.ndindex(*x.shape):
         to = [low + i * (between + 1) for i, (low, _, between) in zip(at, widths)]
@@ -239,30 +296,63 @@ def shape_rows():
     x = real(2, 3, 4)
     yield Row("reshape", (x,), {"shape": (4, 6)}, lambda x, shape: x.reshape(shape))
     yield Row("reshape", (real(),), {"shape": (1, 1)}, lambda x, shape: x.reshape(shape))
-    yield Row("reshape", (real(0, 3),), {"shape": (3, 0)}, lambda x, shape: x.reshape(shape), edge=True)
+    yield Row(
+        "reshape", (real(0, 3),), {"shape": (3, 0)}, lambda x, shape: x.reshape(shape), edge=True
+    )
     yield Row("transpose", (x,), {"order": (2, 0, 1)}, lambda x, order: x.transpose(order))
     for a in (real(), real(3), real(2, 1), real(1, 3)):
         yield Row("broadcast_to", (a,), {"shape": (4, 2, 3)}, np.broadcast_to)
-    yield Row("iota", (), {"shape": (2, 3), "axis": 1, "dtype": "int32"}, lambda **_: np.tile(np.arange(3), (2, 1)))
-    yield Row("iota", (), {"shape": (2, 3), "axis": 0, "dtype": "float32"}, lambda **_: np.repeat([[0.0], [1]], 3, 1))
-    for at in [((0, 1, 1), (2, 3, 4), (1, 1, 2)), ((1, 0, 0), (1, 3, 4), (1, 1, 1)), ((0, 0, 3), (2, 2, 4), (1, 1, 3))]:
+    yield Row(
+        "iota",
+        (),
+        {"shape": (2, 3), "axis": 1, "dtype": "int32"},
+        lambda **_: np.tile(np.arange(3), (2, 1)),
+    )
+    yield Row(
+        "iota",
+        (),
+        {"shape": (2, 3), "axis": 0, "dtype": "float32"},
+        lambda **_: np.repeat([[0.0], [1]], 3, 1),
+    )
+    for at in [
+        ((0, 1, 1), (2, 3, 4), (1, 1, 2)),
+        ((1, 0, 0), (1, 3, 4), (1, 1, 1)),
+        ((0, 0, 3), (2, 2, 4), (1, 1, 3)),
+    ]:
         yield Row("slice", (x,), dict(zip(("start", "stop", "strides"), at)),
                   lambda x, start, stop, strides: x[tuple(map(slice, start, stop, strides))])  # fmt: skip
-    for widths in [((1, 2, 0), (0, 0, 2), (3, 0, 1)), ((-1, 0, 0), (0, -1, 1), (2, -3, 0)), ((0, 0, 0),) * 3, ((-1, -1, 0), (1, 1, 0), (-2, 1, 1))]:
+    for widths in [
+        ((1, 2, 0), (0, 0, 2), (3, 0, 1)),
+        ((-1, 0, 0), (0, -1, 1), (2, -3, 0)),
+        ((0, 0, 0),) * 3,
+        ((-1, -1, 0), (1, 1, 0), (-2, 1, 1)),
+    ]:
         yield Row("pad", (x,), {"widths": widths, "value": 0.5}, pad_reference)
     for axes in [(0,), (1, 2), ()]:
         yield Row("reverse", (x,), {"axes": axes}, lambda x, axes: np.flip(x, axes))
-    yield Row("concatenate", (x, real(2, 1, 4), real(2, 0, 4)), {"axis": 1}, lambda *xs, axis: np.concatenate(xs, axis))
+    yield Row(
+        "concatenate",
+        (x, real(2, 1, 4), real(2, 0, 4)),
+        {"axis": 1},
+        lambda *xs, axis: np.concatenate(xs, axis),
+    )
     yield Row("concatenate", (x,), {"axis": 0}, lambda *xs, axis: np.concatenate(xs, axis))
     for start in (np.int32(1), np.int32(9), np.int32(-3)):
         a = min(max(int(start), 0), 2)
-        yield Row("dynamic_slice", (real(4, 3), start, np.int32(1)), {"sizes": (2, 2)}, lambda x, *_, sizes, a=a: x[a : a + 2, 1:3])
+        yield Row(
+            "dynamic_slice",
+            (real(4, 3), start, np.int32(1)),
+            {"sizes": (2, 2)},
+            lambda x, *_, sizes, a=a: x[a : a + 2, 1:3],
+        )
         yield Row("dynamic_update_slice", (real(4, 3), real(2, 2), start, np.int32(1)), {},
                   lambda x, u, *_, a=a: np.block([[x[:a]], [x[a : a + 2, :1], u], [x[a + 2 :]]]))  # fmt: skip
     table = real(5, 3)
     for indices in (whole(5, 4), whole(5, 2, 3), np.array([0, 7, 4], "int32"), whole(5, 0)):
         edge = indices.size == 0
-        yield Row("take", (table, indices), {"axis": 0}, lambda x, i, axis: x[np.clip(i, 0, 4)], edge=edge)
+        yield Row(
+            "take", (table, indices), {"axis": 0}, lambda x, i, axis: x[np.clip(i, 0, 4)], edge=edge
+        )
     yield Row("take", (real(2, 5, 3), whole(5, 2, 2)), {"axis": 1}, lambda x, i, axis: x[:, i])
     yield Row("gather_nd", (table, whole(3, 4, 2)), {}, lambda x, i: x[i[..., 0], i[..., 1]])
     yield Row("gather_nd", (table, whole(5, 2, 4, 1)), {}, lambda x, i: x[i[..., 0]])
@@ -271,30 +361,55 @@ def shape_rows():
     yield Row("gather_along", (table, whole(3, 5, 4)), {"axis": 1}, along)
     for mode in MEET:
         x, low = real(5, 3, low=0.5), mode != "mul"
-        twice = np.array([[1], [4], [1], [7], [-1]], "int32") if mode != "mul" else np.array([[1], [4], [7]], "int32")
+        twice = (
+            np.array([[1], [4], [1], [7], [-1]], "int32")
+            if mode != "mul"
+            else np.array([[1], [4], [7]], "int32")
+        )
         u = spread(len(twice), 3)
         yield Row("scatter", (x, twice, u), {"mode": mode}, scatter_reference, low=low)
-        pairs = np.array([[1, 1], [4, 0], [2, 9], [1, 1]] if mode != "mul" else [[1, 1], [4, 0], [2, 9]], "int32")
-        yield Row("scatter", (x, pairs, spread(len(pairs))), {"mode": mode}, scatter_reference, low=low)
+        pairs = np.array(
+            [[1, 1], [4, 0], [2, 9], [1, 1]] if mode != "mul" else [[1, 1], [4, 0], [2, 9]], "int32"
+        )
+        yield Row(
+            "scatter", (x, pairs, spread(len(pairs))), {"mode": mode}, scatter_reference, low=low
+        )
         i = np.array([[1, 0, 4], [1, 2, 9]] if mode != "mul" else [[1, 0, 4], [2, 2, 9]], "int32")
-        yield Row("scatter_along", (x, i, spread(2, 3) + 0.1), {"axis": 0, "mode": mode}, scatter_along_reference, low=low)
+        yield Row(
+            "scatter_along",
+            (x, i, spread(2, 3) + 0.1),
+            {"axis": 0, "mode": mode},
+            scatter_along_reference,
+            low=low,
+        )
 
 
-# Sums of products -----------------------------------------------------------------------------------------------------
+# Sums of products ---------------------------------------------
 def convolution_reference(x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
     """By sums over every place."""
     rank = len(strides)
     widths = [(0, 0, 0), *[(a, b, d - 1) for (a, b), d in zip(padding, lhs_dilation)], (0, 0, 0)]
     x = pad_reference(x, widths, 0)
     window = kernel.shape[:rank]
-    out = [max(0, (n - (w - 1) * d - 1) // s + 1) for n, w, d, s in zip(x.shape[1:], window, rhs_dilation, strides)]
+    out = [
+        max(0, (n - (w - 1) * d - 1) // s + 1)
+        for n, w, d, s in zip(x.shape[1:], window, rhs_dilation, strides)
+    ]
     each, channels = kernel.shape[-1] // groups, kernel.shape[-2]
     y = np.zeros((x.shape[0], *out, kernel.shape[-1]))
     for at in np.ndindex(*out):
         for place in np.ndindex(*window):
-            here = x[(slice(None), *[i * s + k * d for i, s, k, d in zip(at, strides, place, rhs_dilation)])]
+            here = x[
+                (
+                    slice(None),
+                    *[i * s + k * d for i, s, k, d in zip(at, strides, place, rhs_dilation)],
+                )
+            ]
             for g in range(groups):
-                part = here[:, g * channels : (g + 1) * channels] @ kernel[place][:, g * each : (g + 1) * each]
+                part = (
+                    here[:, g * channels : (g + 1) * channels]
+                    @ kernel[place][:, g * each : (g + 1) * each]
+                )
                 y[(slice(None), *at, slice(g * each, (g + 1) * each))] += part
     return y
 
@@ -305,7 +420,9 @@ def pool_reference(f, empty):
         out = [(n - w) // s + 1 for n, w, s in zip(x.shape[1:], window, strides)]
         y = np.zeros((x.shape[0], *out, x.shape[-1]))
         for at in np.ndindex(*out):
-            here = x[(slice(None), *[slice(i * s, i * s + w) for i, s, w in zip(at, strides, window)])]
+            here = x[
+                (slice(None), *[slice(i * s, i * s + w) for i, s, w in zip(at, strides, window)])
+            ]
             y[(slice(None), *at)] = f(here, axis=tuple(range(1, len(window) + 1)))
         return y
 
@@ -348,10 +465,22 @@ def contraction_rows():
         ((2,), (3,), ((), ()), ((), ())),
         ((2, 0), (0, 3), ((1,), (0,)), ((), ())),
     ]:
-        yield Row("dot_general", (real(*x), real(*y)), {"contract": contract, "batch": batch}, dot_reference, edge=0 in x)
+        yield Row(
+            "dot_general",
+            (real(*x), real(*y)),
+            {"contract": contract, "batch": batch},
+            dot_reference,
+            edge=0 in x,
+        )
     pair = {"contract": ((1,), (0,)), "batch": ((), ())}
     yield Row("dot_general", (whole(5, 2, 3), whole(5, 3, 2)), pair, dot_reference)
-    yield Row("dot_general", (real(2, 3) + 1j * real(2, 3), real(3, 2) + 1j * real(3, 2)), pair, dot_reference, low=False)
+    yield Row(
+        "dot_general",
+        (real(2, 3) + 1j * real(2, 3), real(3, 2) + 1j * real(3, 2)),
+        pair,
+        dot_reference,
+        low=False,
+    )
     names = ("strides", "padding", "lhs_dilation", "rhs_dilation", "groups")
     for x, k, *rest in CONVOLUTIONS:
         params = dict(zip(names, rest))
@@ -371,7 +500,9 @@ def contraction_rows():
         yield Row("sum_pool", (x,), params, total)
         yield Row("sum_pool_grad", (real(*y.shape),), {"input_shape": shape, **params},
                   lambda g, input_shape, **q: numeric_adjoint(lambda x: total(x, **q), np.zeros(input_shape), g))  # fmt: skip
-        pick = lambda h, x, y, **q: np.where(np.isfinite(y), top(np.where(np.isin(x, y), x, -np.inf), **q), 0)
+        pick = lambda h, x, y, **q: np.where(
+            np.isfinite(y), top(np.where(np.isin(x, y), x, -np.inf), **q), 0
+        )
         yield Row("max_pool_pick", (x, x, y), params, pick, grad=False)
         yield Row("max_pool_grad", (real(*y.shape), x, y), params, grad=False)
     ties = np.zeros((1, 4, 1))
@@ -392,9 +523,14 @@ def dot_reference(x, y, contract, batch):
     return np.einsum(f"{''.join(a)},{''.join(b)}->{''.join(out)}", x, y)
 
 
-# Factorizations: what is compared does not hang on signs ----------------------------------------------------------------
+# Factorizations: what is compared does not hang on signs ---------------------------------------------
 def linalg_rows():
-    square, tall, broad, spd = real(2, 3, 3) + 2 * np.eye(3), real(4, 3), real(3, 5), positive_definite(2, 3, 3)
+    square, tall, broad, spd = (
+        real(2, 3, 3) + 2 * np.eye(3),
+        real(4, 3),
+        real(3, 5),
+        positive_definite(2, 3, 3),
+    )
     hermitian = real(3, 3) + 1j * real(3, 3)
     hermitian = hermitian @ hermitian.conj().T + 2 * np.eye(3)
     rows = [
@@ -437,7 +573,7 @@ def half(a, lower):
     return np.tril(a) if lower else np.triu(a)
 
 
-# Control flow -----------------------------------------------------------------------------------------------------------
+# Control flow ---------------------------------------------
 def graphs(*shapes, **functions):
     """A function from a dtype to the graphs of `functions` of arrays of these shapes."""
 
@@ -471,7 +607,12 @@ def control_rows():
         yield Row("cond", (np.array(choice), real(3), real(3)), branches,
                   lambda c, x, y, **_: (x * y, x) if c else (np.exp(x), y))  # fmt: skip
     for length, reverse in [(3, False), (4, True), (1, False)]:
-        yield Row("scan", (real(3), np.int32(0), real(length, 3), real(3, 2)), scan_params(length, reverse), scan_reference)
+        yield Row(
+            "scan",
+            (real(3), np.int32(0), real(length, 3), real(3, 2)),
+            scan_params(length, reverse),
+            scan_reference,
+        )
     loop = graphs(((), "int32"), ((2,), None), ((2,), None), condition=lambda i, x, y: [p.less(i, 5)],
                   body=lambda i, x, y: [p.add(i, 1), p.add(x, y)])  # fmt: skip
     yield Row("while_loop", (np.int32(2), real(2), real(2)), lambda d: {**loop(d), "carry": 2},
@@ -487,15 +628,15 @@ def noise_rows():
     """Only shapes, dtypes and sameness can be checked here; the battery looks at the moments."""
     seed = np.array([1, 2], "uint32")
     yield Row("random_bits", (seed,), {"shape": (3, 5)}, seen=lambda x: np.zeros(x.shape))
-    for name, dtype in itertools.product(("random_uniform", "random_normal"), ("float32", "float16", "bfloat16")):
-        yield Row(name, (seed,), {"shape": (2, 3), "dtype": dtype}, seen=lambda x: np.zeros(x.shape))
+    for name, dtype in itertools.product(
+        ("random_uniform", "random_normal"), ("float32", "float16", "bfloat16")
+    ):
+        yield Row(
+            name, (seed,), {"shape": (2, 3), "dtype": dtype}, seen=lambda x: np.zeros(x.shape)
+        )
 
 
 PRIMITIVE_ROWS = [
     *elementwise_rows(), *reduction_rows(), *shape_rows(), *contraction_rows(), *linalg_rows(), *control_rows(),
     *noise_rows(),
 ]  # fmt: skip
-
-
-# Ops: a call for those that need more than one or two arrays of floats ---------------------------------------------------
-OP_ROWS = {}
