@@ -248,7 +248,8 @@ class Jax(backend.Backend):
         return np.asarray(x)
 
     def variable(self, value, variable):
-        return jax.device_put(value) if value.dtype.itemsize < 8 else jnp.asarray(value)
+        with jax.ensure_compile_time_eval():  # an array also where JAX traces what reads it first
+            return jax.device_put(value) if value.dtype.itemsize < 8 else jnp.asarray(value)
 
     def compile(self, graph, donate=(), steps=None):
         """A jitted function of the graph's inputs."""
