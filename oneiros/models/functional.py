@@ -99,17 +99,19 @@ class _Call:
         self.function, self.settings, self.name = function, settings, name
 
     def __call__(self, *args, **kwargs):
-        names = [n for n in self.function.op.signature.parameters if n not in self.settings]
-        given = dict(zip(names, args)) | kwargs
-        result = self.function(**given, **self.settings) if not _star(self.function) else self.function(*args, **kwargs)
+        rows = self.function.op.signature.parameters
+        star = next((n for n, p in rows.items() if p.kind is p.VAR_POSITIONAL), None)
+        if star is None:
+            names = [n for n in rows if n not in self.settings]
+            result = self.function(**dict(zip(names, args)), **kwargs, **self.settings)
+        else:  # the settings that stand before the operands go before them
+            leading = [n for n in list(rows)[: list(rows).index(star)] if n in self.settings]
+            others = {n: v for n, v in self.settings.items() if n not in leading}
+            result = self.function(*[self.settings[n] for n in leading], *args, **kwargs, **others)
         call = next(x for x in tree.flatten(result) if isinstance(x, Symbol)).call
         call.operation = FunctionOperation(call)
         call.operation.name = self.name
         return result
-
-
-def _star(function):
-    return any(p.kind is p.VAR_POSITIONAL for p in function.op.signature.parameters.values())
 
 
 def _is_place(v):
