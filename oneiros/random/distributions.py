@@ -131,7 +131,7 @@ def _below(seed, shape, span):
     """Integers uniform below `span`: the remainder of a number of 60 bits or more, digit by digit."""
     if span > 2**30:
         return p.remainder(_natural(seed, shape, 31), np.int32(min(span, 2**31 - 1)))
-    digit = 31 - span.bit_length()  # `rest * 2**digit + digit` stays below 2**31
+    digit = 31 - (span - 1).bit_length()  # what is left, shifted by a digit, stays below 2**31
     rest = None
     for word in (_natural(seed, shape, 31), _natural(bits.fold(seed, 1), shape, 31)):
         left = 31
