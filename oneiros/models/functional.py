@@ -47,9 +47,9 @@ def from_graph_config(cls, config, custom_objects=None):
         name = row.get("name") or row["config"].get("name")
         function = function_of(row["class_name"]) if str(row.get("module", "")).startswith("keras.src.ops") else None
         if function is not None:
-            static = deserialize_keras_object(
-                {k: v for k, v in row["config"].items() if k not in ("name", "dtype")}, custom_objects=custom_objects
-            )
+            known = function.op.signature.parameters
+            static = {k: v for k, v in row["config"].items() if k in known or k != "name" and "kwargs" in known}
+            static = deserialize_keras_object(static, custom_objects=custom_objects)
             layers[name] = _Call(function, static, name)
         else:
             plain = {k: v for k, v in row.items() if k not in ("inbound_nodes", "name")}
@@ -101,6 +101,8 @@ class _Call:
     def __call__(self, *args, **kwargs):
         rows = self.function.op.signature.parameters
         star = next((n for n, p in rows.items() if p.kind is p.VAR_POSITIONAL), None)
+        if self.function.name == "get_item" and isinstance(args[1], list):
+            args = (args[0], tuple(args[1]))  # JSON has no tuples
         if star is None:
             names = [n for n in rows if n not in self.settings]
             result = self.function(**dict(zip(names, args)), **kwargs, **self.settings)
