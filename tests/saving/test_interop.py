@@ -1,0 +1,148 @@
+"""Files go both ways between Keras and Oneiros, and golden files give what Keras got from them."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import oneiros
+from tests.saving import cases
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+TOLERANCE = {"half": dict(rtol=3e-2, atol=3e-2)}
+
+
+def predictions(model, x):
+    outputs = model(x, training=False)
+    leaves = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return [np.asarray(y).astype("float32") for y in leaves]
+
+
+def assert_same(ours, theirs, name=""):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, **TOLERANCE.get(name, dict(rtol=2e-5, atol=2e-5)))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("name", cases.MODELS)
+def test_keras_writes_and_we_read(name, ending, tmp_path):
+    build = cases.MODELS[name]
+    if ending == ".h5" and name == "with_ops":
+        pytest.skip("Keras's .h5 files do not say which ops they hold")
+    theirs = cases.randomize(build(keras))
+    path = tmp_path / f"model{ending}"
+    theirs.save(path)
+    ours = oneiros.saving.load_model(path)
+    x = cases.inputs(build)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+    assert [y.name for y in ours.layers] == [y.name for y in theirs.layers]
+    if theirs.compiled:
+        for a, b in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("name", cases.MODELS)
+def test_we_write_and_keras_reads(name, ending, tmp_path):
+    build = cases.MODELS[name]
+    if ending == ".h5" and name == "with_ops":
+        pytest.skip("Keras cannot read ops from .h5 files")
+    ours = cases.randomize(build(oneiros))
+    path = tmp_path / f"model{ending}"
+    ours.save(path)
+    theirs = keras.saving.load_model(path)
+    x = cases.inputs(build)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+    assert [y.name for y in ours.layers] == [y.name for y in theirs.layers]
+    if ours.compiled:
+        for a, b in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+
+
+@pytest.mark.parametrize("name", cases.MODELS)
+def test_weights_go_both_ways(name, tmp_path):
+    build = cases.MODELS[name]
+    ours, theirs = cases.randomize(build(oneiros)), cases.randomize(build(keras), seed=5)
+    x = cases.inputs(build)
+    path = tmp_path / "model.weights.h5"
+    theirs.save_weights(path)
+    ours.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+    cases.randomize(ours, seed=6).save_weights(path)
+    theirs.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+
+
+@pytest.mark.parametrize("name", ["half", "recurrent"])
+def test_shards_go_both_ways(name, tmp_path):
+    build = cases.MODELS[name]
+    ours, theirs = cases.randomize(build(oneiros)), cases.randomize(build(keras), seed=5)
+    x = cases.inputs(build)
+    path, size = tmp_path / "model.weights.json", 100 / 1024**3
+    theirs.save_weights(path, max_shard_size=size)
+    ours.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+    path = tmp_path / "ours.weights.json"
+    cases.randomize(ours, seed=6).save_weights(path, max_shard_size=size)
+    theirs.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x), name)
+
+
+def test_weights_of_a_users_classes_go_both_ways(tmp_path):
+    ours, theirs = (cases.tracked(k)[0](name="net") for k in (oneiros, keras))
+    x = cases.inputs(None)
+    ours(x), theirs(x)
+    cases.randomize(ours), cases.randomize(theirs, seed=5)
+    path = tmp_path / "model.weights.h5"
+    theirs.save_weights(path)
+    ours.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x))
+    cases.randomize(ours, seed=6).save_weights(path)
+    theirs.load_weights(path)
+    assert_same(predictions(ours, x), predictions(theirs, x))
+
+
+def golden(name):
+    stored = np.load(GOLDEN / "expected.npz")
+    outputs = [k for k in stored if k.startswith(f"{name}:out")]
+    return stored[f"{name}:in"], [stored[k] for k in sorted(outputs)]
+
+
+@pytest.mark.parametrize(
+    "file", ["compiled.keras", "shared_and_nested.keras", "with_ops.keras", "compiled.h5", "keras_2.h5"]
+)
+def test_golden_models(file, backend):
+    x, expected = golden(file.partition(".")[0])
+    model = oneiros.saving.load_model(GOLDEN / file)
+    assert_same(predictions(model, x), expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "build"),
+    [
+        ("half.weights.h5", cases.half),
+        ("shards.weights.json", cases.sequential),
+        ("tracked.weights.h5", lambda k: cases.tracked(k)[0](name="net")),
+    ],
+)
+def test_golden_weights(file, build, backend):
+    name = file.partition(".")[0]
+    x, expected = golden(name)
+    model = build(oneiros)
+    model(x)
+    model.load_weights(GOLDEN / file)
+    assert_same(predictions(model, x), expected, name)
+
+
+@pytest.mark.parametrize("name", cases.OPS)
+def test_ops_go_both_ways(name, tmp_path):
+    build = cases.of_op(name)
+    ours, theirs = build(oneiros), build(keras)
+    x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype("float32")
+    theirs.save(tmp_path / "theirs.keras")
+    assert_same(predictions(oneiros.saving.load_model(tmp_path / "theirs.keras"), x), predictions(theirs, x))
+    ours.save(tmp_path / "ours.keras")
+    assert_same(predictions(keras.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x))
+    assert_same(predictions(oneiros.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x))
