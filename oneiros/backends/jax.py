@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from oneiros.backends import jax_convolution as windows
+from oneiros.backends import jax_linalg
 from oneiros.backends.emit import emit
 from oneiros.core import backend
 from oneiros.core import primitives as p
@@ -54,8 +55,14 @@ def _normal(seed, shape, dtype):
 
 
 def _scatter(x, indices, updates, mode):
-    at = jnp.asarray(x).at[tuple(jnp.moveaxis(indices, -1, 0))]
-    return _MODES[mode](at)(updates, mode="drop")
+    x = jnp.asarray(x)
+    places = tuple(_dropped(i, n) for i, n in zip(jnp.moveaxis(indices, -1, 0), x.shape))
+    return _MODES[mode](x.at[places])(updates, mode="drop")
+
+
+def _dropped(indices, n):
+    """Indices of which the negative ones, which JAX counts from the end, are out of range too."""
+    return jnp.where(indices < 0, n, jnp.asarray(indices).astype("int32"))
 
 
 def _along(x, indices, axis):
@@ -65,7 +72,9 @@ def _along(x, indices, axis):
 
 
 def _scatter_along(x, indices, updates, axis, mode):
-    return _MODES[mode](jnp.asarray(x).at[_along(x, indices, axis)])(updates, mode="drop")
+    x = jnp.asarray(x)
+    at = x.at[_along(x, _dropped(indices, x.shape[axis]), axis)]
+    return _MODES[mode](at)(updates, mode="drop")
 
 
 _MODES = {
@@ -139,12 +148,6 @@ def _bitcast(x, dtype):
     return lax.bitcast_convert_type(x, _dtype(dtype))
 
 
-def _shift_right(x, y):
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
-    return (lax.shift_right_arithmetic if signed else lax.shift_right_logical)(*jnp.broadcast_arrays(x, y))
-
-
 def _cumulative(function):
     return lambda x, axis, reverse: function(x, axis=axis, reverse=reverse)
 
@@ -176,7 +179,7 @@ PRIMITIVES = {
     p.select: jnp.where,
     p.complex: lambda x, y: lax.complex(jnp.asarray(x), jnp.asarray(y)),
     p.shift_left: lambda x, y: jnp.left_shift(x, y),
-    p.shift_right: _shift_right,
+    p.shift_right: lambda x, y: jnp.right_shift(x, y),  # arithmetic for signed integers
     p.cast: _cast,
     p.bitcast: _bitcast,
     p.stop_gradient: lax.stop_gradient,
@@ -227,6 +230,7 @@ PRIMITIVES = {
     p.max_pool_grad: windows.max_pool_grad,
     p.sum_pool: windows.sum_pool,
     p.sum_pool_grad: windows.sum_pool_grad,
+    **jax_linalg.PRIMITIVES,
     p.max_pool_pick: lambda h, x, y, **k: jax.vjp(lambda g: windows.max_pool_grad(g, x, y, **k), y)[1](h)[0],
 }  # fmt: skip
 
