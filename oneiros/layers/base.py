@@ -410,6 +410,10 @@ class Layer(Operation):
         cast, STATE.autocast = STATE.autocast, self._compute_dtype if self.autocast else None
         try:
             outputs = self._rematerialized(args, kwargs) if STATE.remat else self.call(*args, **kwargs)
+        except Exception as error:
+            if STACK.top is None or not getattr(STACK.top, "abstract", False):
+                raise
+            outputs = self._foreign_call(args, kwargs, error)
         finally:
             STATE.autocast, STATE.names = cast, scope
             CONTEXT.training, CONTEXT.depth = outer, CONTEXT.depth - 1
@@ -421,6 +425,30 @@ class Layer(Operation):
         if masks or first is not None and self._makes_masks:
             self._give_masks(first, outputs, masks)
         return outputs
+
+    def _foreign_call(self, args, kwargs, error):
+        """Symbols for what `call` gives where it calls a native framework directly, which finds the shapes."""
+        from oneiros.core.scopes import StatelessScope
+
+        engine = backend.current()
+        if not engine.native:
+            raise error
+        symbols = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Symbol)]
+
+        def run(*arrays):
+            known = dict(zip(map(id, symbols), arrays))
+            inner = tree.map_structure(lambda x: known.get(id(x), x), (args, kwargs))
+            with StatelessScope():
+                return self.call(*inner[0], **inner[1])
+
+        trace, STACK.top = STACK.top, None
+        try:
+            made = engine.abstract(run, [x.spec for x in symbols])
+        except Exception:
+            raise error from None
+        finally:
+            STACK.top = trace
+        return tree.map_structure(lambda s: Symbol(s.shape, dtype_name(s.dtype)), made)
 
     def _rematerialized(self, args, kwargs):
         from oneiros.layers.remat import remat_call
