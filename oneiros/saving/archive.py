@@ -130,7 +130,7 @@ def load_archive(filepath, custom_objects=None, compile=True, safe_mode=True):
                 model = deserialize_keras_object(config, custom_objects, safe_mode)
             except ConfigError as error:
                 raise ConfigError(f"{filepath}: {error}") from error
-            if not hasattr(model, "load_own_variables"):
+            if not hasattr(model, "compile"):
                 raise ValueError(f"{filepath}: its {CONFIG} describes {model!r:.200}, not a model")
             _load_weights(model, members, filepath)
     return model

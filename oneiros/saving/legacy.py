@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 
+from oneiros.core.dtypes import np_dtype
 from oneiros.core.registry import ConfigError, deserialize_keras_object, serialize_keras_object
 from oneiros.core.scopes import deferred_values
 from oneiros.saving import hdf5, hdf5_writer
@@ -140,7 +141,10 @@ def _give(layer, name, variables, arrays):
                 f"'{v.path}' has the shape {v.shape}; the file has {tuple(array.shape)}",
             )
     for v, array in zip(variables, arrays):
-        v.assign(array.read())
+        value = array.read()
+        if value.dtype.kind == "V" and value.itemsize == np_dtype(v.dtype).itemsize:
+            value = value.view(np_dtype(v.dtype))  # bfloat16 has no name in these files
+        v.assign(value)
     return None
 
 

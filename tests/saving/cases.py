@@ -10,10 +10,10 @@ def sequential(k):
     return k.Sequential(
         [
             k.layers.Input((4,)),
-            k.layers.Dense(3, activation="relu"),
-            k.layers.BatchNormalization(),
-            k.layers.Dropout(0.5),
-            k.layers.Dense(2, kernel_regularizer=k.regularizers.L2(0.01)),
+            k.layers.Dense(3, activation="relu", name="first"),
+            k.layers.BatchNormalization(name="norm"),
+            k.layers.Dropout(0.5, name="drop"),
+            k.layers.Dense(2, kernel_regularizer=k.regularizers.L2(0.01), name="last"),
         ],
         name="chain",
     )
