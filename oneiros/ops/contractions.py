@@ -63,7 +63,9 @@ def dot_over(x, y, contract, batch=((), ())):
 
 @op
 def matmul(x1, x2):
-    """The matrix product over the last two axes; the axes before them broadcast, vectors are rows and columns.
+    """The matrix product over the last two axes, those before them broadcast.
+
+    A vector is a row on the left and a column on the right.
 
     >>> from oneiros import ops
     >>> print(ops.matmul([[1, 2], [3, 4]], [[1, 0], [0, 1]]))
@@ -76,7 +78,8 @@ def matmul(x1, x2):
     rank_x, rank_y = len(x.shape), len(y.shape)
     if not rank_x or not rank_y:
         raise ValueError(
-            f"matmul: scalars have no matrix product; got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+            f"matmul: scalars have no matrix product; got shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
         )
     end_y = _max(rank_y - 2, 0)
     _check_inner("matmul", x, rank_x - 1, y, end_y)
@@ -100,14 +103,17 @@ def _check_inner(name, x, i, y, j):
     n, m = x.shape[i], y.shape[j]
     if n != m and not isinstance(n, Unknown) and not isinstance(m, Unknown):
         raise ValueError(
-            f"{name}: axis {i} of x1 and axis {j} of x2 must have one length; got shapes {tuple(x.shape)} "
+            f"{name}: axis {i} of x1 and axis {j} of x2 must have one length; got shapes "
+            f"{tuple(x.shape)} "
             f"and {tuple(y.shape)}"
         )
 
 
 @op
 def dot(x1, x2):
-    """The sums of products over the last axis of `x1` and the last but one (of a vector: the only) of `x2`.
+    """The sums of products over the last axis of `x1` and the last but one of `x2`.
+
+    Of a vector it is the only one; a scalar multiplies.
 
     >>> from oneiros import ops
     >>> print(ops.dot([1, 2], [3, 4]))
@@ -167,7 +173,7 @@ def vdot(x1, x2):
 def tensordot(x1, x2, axes=2):
     """The sums of products over pairs of axes.
 
-    `axes` is (axes of `x1`, axes of `x2`), or how many last axes of `x1` meet as many first ones of `x2`.
+    `axes` is (axes of `x1`, axes of `x2`), or how many of the last of `x1` meet the first of `x2`.
 
     >>> from oneiros import ops
     >>> ops.tensordot(ops.ones((2, 3, 4)), ops.ones((4, 3, 5)), ((1, 2), (1, 0))).shape
@@ -210,7 +216,9 @@ def kron(x1, x2):
 
 @op
 def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
-    """The vector products of vectors of length 2 or 3 along an axis; of two of length 2 its last component.
+    """The vector products of vectors of length 2 or 3 along an axis.
+
+    Of two vectors of length 2 it is the last component alone.
 
     >>> from oneiros import ops
     >>> print(ops.cross([1, 0, 0], [0, 1, 0]))
@@ -225,7 +233,8 @@ def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
     for v in (x, y):
         if v.shape[-1] not in (2, 3):
             raise ValueError(
-                f"cross: vectors must have length 2 or 3; got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+                f"cross: vectors must have length 2 or 3; got shapes {tuple(x.shape)} and "
+                f"{tuple(y.shape)}"
             )
     both_flat = x.shape[-1] == y.shape[-1] == 2
 
@@ -266,7 +275,8 @@ def cdist(x, y):
     for v in (x, y):
         if len(v.shape) < 2:
             raise ValueError(
-                f"cdist: expected at least two axes; got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+                f"cdist: expected at least two axes; got shapes {tuple(x.shape)} and "
+                f"{tuple(y.shape)}"
             )
     _check_inner("cdist", x, len(x.shape) - 1, y, len(y.shape) - 1)
     x = p.reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1]))
@@ -282,10 +292,10 @@ def cdist(x, y):
 def einsum(subscripts, *operands, **kwargs):
     """Sums of products named by letters: `"ij,jk->ik"` is a matrix product.
 
-    A letter that stands in the inputs and not after the arrow is summed over; one that stands twice in one
-    input takes its diagonal; `...` stands for axes that broadcast. Without an arrow the result has the
-    letters that occur once, in alphabetical order. Several operands are joined pair by pair, always the pair
-    with the smallest product.
+    A letter that stands in the inputs and not after the arrow is summed over; one that stands twice
+    in an input takes its diagonal; `...` stands for axes that broadcast. Without an arrow the
+    result has the letters that occur once, in alphabetical order. Several operands are joined pair
+    by pair, always the pair that grows least.
 
     >>> from oneiros import ops
     >>> print(ops.einsum("ij,j->i", [[1, 2], [3, 4]], [1, 1]))
@@ -319,7 +329,7 @@ def einsum(subscripts, *operands, **kwargs):
 
 
 def _letters(subscripts, ranks):
-    """The names of each operand's axes and of the result's; axes under `...` are numbered from the last."""
+    """The names of each operand's axes and of the result's; those under `...` are numbers."""
     if not isinstance(subscripts, str):
         raise ValueError(
             f"einsum: subscripts must be a string such as 'ij,jk->ik'; got {subscripts!r}"
@@ -339,7 +349,8 @@ def _letters(subscripts, ranks):
         hidden = rank - len(letters)
         if hidden < 0 or (hidden and not dots):
             raise ValueError(
-                f"einsum: {group!r} in {subscripts!r} stands for {len(letters)} axes; the operand has {rank}"
+                f"einsum: {group!r} in {subscripts!r} stands for {len(letters)} axes; the "
+                f"operand has {rank}"
             )
         widest = _max(widest, hidden)
         inputs.append((*head, *range(-hidden, 0), *tail))
@@ -359,7 +370,8 @@ def _letters(subscripts, ranks):
     for name in output:
         if name not in every or output.count(name) > 1:
             raise ValueError(
-                f"einsum: {name!r} in the result of {subscripts!r} must occur once there, and in an input"
+                f"einsum: {name!r} in the result of {subscripts!r} must occur once there, and in "
+                "an input"
             )
     return inputs, output
 
@@ -383,7 +395,8 @@ def _single(x, names, lengths):
             j = names.index(name, i + 1)
             if x.shape[i] != x.shape[j]:
                 raise ValueError(
-                    f"einsum: {name!r} stands for the lengths {x.shape[i]} and {x.shape[j]} of one operand"
+                    f"einsum: {name!r} stands for the lengths {x.shape[i]} and {x.shape[j]} of "
+                    "one operand"
                 )
             x = diagonal.body(x, 0, i, j)
             names = (*(n for k, n in enumerate(names) if k not in (i, j)), name)

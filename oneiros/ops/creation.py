@@ -18,9 +18,9 @@ from oneiros.ops.elementwise import constant
 from oneiros.ops.shaping import place, sizes
 
 __all__ = [
-    "arange", "array", "bartlett", "blackman", "empty", "empty_like", "eye", "full", "full_like", "geomspace",
-    "hamming", "hanning", "identity", "kaiser", "linspace", "logspace", "meshgrid", "ones", "ones_like",
-    "tri", "vander", "zeros", "zeros_like",
+    "arange", "array", "bartlett", "blackman", "empty", "empty_like", "eye", "full", "full_like",
+    "geomspace", "hamming", "hanning", "identity", "kaiser", "linspace", "logspace", "meshgrid",
+    "ones", "ones_like", "tri", "vander", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -211,7 +211,9 @@ def vander(x, N=None, increasing=False):
 # Ranges ------------------------------------------------------------------------------------------
 @op
 def arange(start, stop=None, step=None, dtype=None):
-    """The numbers from `start` up to but without `stop`, `step` (1) apart; one number alone is `stop`.
+    """The numbers from `start` up to `stop`, without it, `step` (1) apart.
+
+    One number alone is `stop`.
 
     >>> from oneiros import ops
     >>> print(ops.arange(3))
@@ -243,9 +245,9 @@ def arange(start, stop=None, step=None, dtype=None):
 
 @op
 def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0):
-    """`num` numbers evenly from `start` to `stop` (without it if not `endpoint`), along a new `axis`.
+    """`num` numbers evenly from `start` to `stop`, along a new `axis`.
 
-    With `retstep`, also the step between them.
+    Without `endpoint`, `stop` is left out. With `retstep`, also the step between them.
 
     >>> from oneiros import ops
     >>> print(ops.linspace(0.0, 1.0, 5))
@@ -280,10 +282,14 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
     return made, p.reshape(step, shape=shape)
 
 
+def _kind(x):
+    """The dtype of `x`; the type of a plain number."""
+    return dtype_of(_array(x) if isinstance(x, (list, tuple)) else x)
+
+
 def _range_dtype(start, stop, dtype):
     """The floating dtype to compute a range in, and that of the result."""
-    own = [v.dtype if hasattr(v, "dtype") else dtype_of(_array(v)) if isinstance(v, (list, tuple)) else type(v)
-           for v in map(unwrap, (start, stop))]  # fmt: skip
+    own = [_kind(unwrap(v)) for v in (start, stop)]
     dtype = result_type(*own, float) if dtype is None else standardize_dtype(dtype)
     run = dtype if is_float(dtype) or dtype.startswith("complex") else config.floatx()
     return ("float32" if run in ("float16", "bfloat16") else run), dtype

@@ -1,7 +1,7 @@
 """Ops on each element by itself: arithmetic, comparison, logic, bits, exponentials, trigonometry.
 
-Most are one row: a primitive and the dtype that it runs in. What a primitive cannot say alone follows as
-functions.
+Most are one row: a primitive and the dtype that it runs in. What a primitive cannot say alone
+follows as functions.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from oneiros.core.dtypes import is_complex, is_float, is_integer, np_dtype, resu
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
 
 __all__ = [
-    "abs", "absolute", "add", "allclose", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "cbrt", "ceil", "clip", "conj", "conjugate", "copy",
-    "cos", "cosh", "deg2rad", "divide", "divide_no_nan", "equal", "erf", "erfc", "erfinv", "exp", "exp2",
-    "expm1", "fabs", "floor", "floor_divide", "fmax", "fmin", "fmod", "gcd", "greater", "greater_equal",
-    "heaviside", "hypot", "i0", "imag", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "lcm", "ldexp", "left_shift", "less", "less_equal", "log", "log10", "log1p", "log2",
-    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum",
-    "minimum", "mod", "multiply", "nan_to_num", "negative", "nextafter", "not_equal", "power", "rad2deg",
-    "real", "reciprocal", "right_shift", "round", "rsqrt", "sign", "signbit", "sin", "sinc", "sinh", "sqrt",
-    "square", "subtract", "tan", "tanh", "true_divide", "trunc", "view", "view_as_complex", "view_as_real",
+    "abs", "absolute", "add", "allclose", "angle", "arccos", "arccosh", "arcsin", "arcsinh",
+    "arctan", "arctan2", "arctanh", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "cbrt", "ceil", "clip",
+    "conj", "conjugate", "copy", "cos", "cosh", "deg2rad", "divide", "divide_no_nan", "equal",
+    "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fabs", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "gcd", "greater", "greater_equal", "heaviside", "hypot", "i0", "imag",
+    "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "lcm", "ldexp",
+    "left_shift", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
+    "mod", "multiply", "nan_to_num", "negative", "nextafter", "not_equal", "power", "rad2deg",
+    "real", "reciprocal", "right_shift", "round", "rsqrt", "sign", "signbit", "sin", "sinc",
+    "sinh", "sqrt", "square", "subtract", "tan", "tanh", "true_divide", "trunc", "view",
+    "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
 
@@ -791,7 +793,8 @@ def view(x, dtype=None):
     many = wide // have
     if x.shape[-1] % many:
         raise ValueError(
-            f"view: the last axis of {tuple(x.shape)} must be divisible by {many} to be read as {want}"
+            f"view: the last axis of {tuple(x.shape)} must be divisible by {many} to be read as "
+            f"{want}"
         )
     return p.bitcast(p.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // many, many)), dtype=want)
 

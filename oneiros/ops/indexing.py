@@ -21,8 +21,8 @@ from oneiros.ops.elementwise import constant
 from oneiros.ops.shaping import part, place, ravel, sizes
 
 __all__ = [
-    "diag", "diagflat", "diagonal", "get_item", "nonzero", "scatter", "scatter_update", "select", "slice",
-    "slice_update", "take", "take_along_axis", "tril", "triu", "unravel_index", "where",
+    "diag", "diagflat", "diagonal", "get_item", "nonzero", "scatter", "scatter_update", "select",
+    "slice", "slice_update", "take", "take_along_axis", "tril", "triu", "unravel_index", "where",
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def from_front(indices, n):
 
 
 def is_abstract():
-    """Whether only shapes are asked for: a length that values decide is unknown there, and no error."""
+    """Whether only shapes are asked for, so that a length may stay unknown."""
     return getattr(STACK.top, "abstract", False)
 
 
@@ -71,7 +71,9 @@ def take(x, indices, axis=None):
 
 @op
 def take_along_axis(x, indices, axis=None):
-    """`x` at `indices` along `axis`, place by place in the other axes; None counts over all elements.
+    """`x` at `indices` along `axis`, place by place in the other axes.
+
+    With `axis` None, indices count over all elements.
 
     >>> from oneiros import ops
     >>> print(ops.take_along_axis([[3, 1], [2, 4]], [[1], [0]], axis=1))
@@ -84,7 +86,8 @@ def take_along_axis(x, indices, axis=None):
     rank = len(x.shape)
     if len(indices.shape) != rank:
         raise ValueError(
-            f"take_along_axis: indices must have as many axes as x; got shapes {tuple(indices.shape)} "
+            "take_along_axis: indices must have as many axes as x; got shapes "
+            f"{tuple(indices.shape)} "
             f"and {tuple(x.shape)}"
         )
     axis = place(axis, rank, "take_along_axis")
@@ -113,7 +116,9 @@ def _widened(x, shape):
 # x[key] ------------------------------------------------------------------------------------------
 @op
 def get_item(x, key):
-    """`x[key]`: integers, slices, `None`, `...`, arrays of integers, and of bools where values are known.
+    """`x[key]`: integers, slices, `None`, `...`, arrays of integers.
+
+    Arrays of bools too, where their values are known.
 
     >>> from oneiros import ops
     >>> print(ops.get_item([[1, 2], [3, 4]], (0, builtins.slice(None, None, -1))))
@@ -169,14 +174,17 @@ def _entry(k):
     if dtype_of(k) == "bool":
         if isinstance(k, Symbol):
             raise ValueError(
-                "get_item: the number of elements that a symbolic mask picks is unknown; use ops.where"
+                "get_item: the number of elements that a symbolic mask picks is unknown; use "
+                "ops.where"
             )
         return [i.astype("int32") for i in np.nonzero(to_numpy(k))]
     return [indices_of(k, "get_item", "the key")]
 
 
 def _sliced(x, key):
-    """`x` with the slices and integers of `key` applied; all but integers' axes stay, and what is left to do."""
+    """`x` with the slices and integers of `key` applied, and what of `key` is left to do.
+
+    An integer's axis stays, with length 1, and 0 stands for it."""
     start, stop, strides, backwards, left = [], [], [], [], []
     axis = 0
     for k in key:
@@ -210,11 +218,12 @@ def _sliced(x, key):
 
 
 def _bounds(k, n):
-    """A slice of an axis of length `n` as (start, stop, positive stride), and whether it runs backwards."""
+    """A slice of an axis of length `n` as (start, stop, stride > 0), and if it runs backwards."""
     for v in (k.start, k.stop, k.step):
         if isinstance(v, Symbol):
             raise TypeError(
-                "get_item: a slice's ends must be known integers; use ops.slice with a symbolic start"
+                "get_item: a slice's ends must be known integers; use ops.slice with a symbolic "
+                "start"
             )
     ends = [None if v is None else operator.index(v) for v in (k.start, k.stop, k.step)]
     if ends == [None, None, None]:
@@ -242,7 +251,9 @@ def _reshaped(x, key):
 
 
 def _picked(x, key):
-    """`x` at the arrays in `key`; their common shape stands at the first of them, or in front if they are apart."""
+    """`x` at the arrays in `key`.
+
+    Their common shape stands in place of the first of them, or in front if they are apart."""
     places = [i for i, k in enumerate(key) if _is_array(k)]
     together = places == list(range(places[0], places[-1] + 1))
     axes = [sum(v is not None for v in key[:i]) for i in places]
@@ -421,7 +432,8 @@ def select(condlist, choicelist, default=0):
     """
     if len(condlist) != len(choicelist):
         raise ValueError(
-            f"select: condlist and choicelist must have equal lengths; got {len(condlist)} and {len(choicelist)}"
+            f"select: condlist and choicelist must have equal lengths; got {len(condlist)} and "
+            f"{len(choicelist)}"
         )
     if not len(condlist):
         raise ValueError("select: condlist must not be empty")
@@ -438,7 +450,9 @@ def select(condlist, choicelist, default=0):
 
 @op
 def nonzero(x):
-    """The indices of the elements of `x` that are not zero, an array for each axis. Values must be known.
+    """The indices of the elements of `x` that are not zero, an array for each axis.
+
+    The values of `x` must be known.
 
     >>> from oneiros import ops
     >>> print(ops.nonzero([0, 3, 4])[0])
@@ -457,7 +471,9 @@ def nonzero(x):
 
 @op
 def unravel_index(indices, shape):
-    """The places in an array of `shape` that `indices` into its elements name, an array for each axis.
+    """The places in an array of `shape` that `indices` into all its elements name.
+
+    There is an array of them for each axis.
 
     >>> from oneiros import ops
     >>> [int(i) for i in ops.unravel_index(5, (2, 3))]

@@ -13,11 +13,10 @@ from oneiros.ops import (
 
 _ROOMS = (elementwise, shaping, indexing, reductions, statistics, contractions, creation)
 _OTHERS = {
-    "cdist", "erf", "erfc", "erfinv", "rearrange", "rsqrt", "scatter", "scatter_update", "segment_max",
-    "segment_min", "segment_prod", "segment_sum", "slice", "slice_update", "unstack", "view_as_complex",
-    "view_as_real",
+    "cdist", "erf", "erfc", "erfinv", "rearrange", "rsqrt", "scatter", "scatter_update",
+    "segment_max", "segment_min", "segment_prod", "segment_sum", "slice", "slice_update", "unstack",
+    "view_as_complex", "view_as_real",
 }  # fmt: skip
-__all__ = sorted(
-    {name for room in _ROOMS for name in room.__all__} - _OTHERS | {"slogdet", "vectorize"}
-)
-globals().update({name: getattr(ops, name) for name in __all__ if hasattr(ops, name)})
+_NAMES = ("slogdet", "vectorize", *(name for room in _ROOMS for name in room.__all__))
+__all__ = [name for name in _NAMES if name not in _OTHERS]
+globals().update({name: getattr(ops, name) for name in __all__})

@@ -1,7 +1,7 @@
 """Python's operators on symbols and variables: `x + y`, `x @ y`, `x[...]`, `-x` call ops.
 
-Inside a trace two floats of one dtype go straight to the primitive: that is quicker, and a derivative in
-float64 stays one.
+Inside a trace two floats of one dtype go straight to the primitive: that is quicker, and a
+derivative in float64 stays one.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ for _name, _op in _UNARY.items():
 
 
 def _same_or_equal(self, other):
-    """Identity, as of Keras's symbols; inside a trace, where symbols stand for arrays, elementwise equality."""
+    """Identity, as of Keras's symbols; inside a trace, where they stand for arrays, `equal`."""
     if (self is other and STACK.top is None) or other is None:
         return self is other
     if STACK.top is None or not (

@@ -14,10 +14,10 @@ from oneiros.ops.elementwise import constant, floating, number
 from oneiros.ops.shaping import part, place, ravel
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "argpartition", "argsort", "average", "count_nonzero",
-    "cumprod", "cumsum", "diff", "max", "mean", "min", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
-    "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "prod", "ptp", "sort", "std",
-    "sum", "trace", "trapezoid", "var",
+    "all", "amax", "amin", "any", "argmax", "argmin", "argpartition", "argsort", "average",
+    "count_nonzero", "cumprod", "cumsum", "diff", "max", "mean", "min", "nanargmax", "nanargmin",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum",
+    "nanvar", "prod", "ptp", "sort", "std", "sum", "trace", "trapezoid", "var",
 ]  # fmt: skip
 
 _SUMS = {"bool": "int32", "int8": "int32", "int16": "int32", "uint8": "uint32", "uint16": "uint32"}
@@ -37,7 +37,9 @@ def _count(x, axes):
 
 @op
 def sum(x, axis=None, keepdims=False):
-    """The sum over `axis` (an int, ints, or None for all); narrow integers and bools add up in 32 bits.
+    """The sum over `axis` (an int, ints, or None for all).
+
+    Narrow integers and bools add up in 32 bits.
 
     >>> from oneiros import ops
     >>> print(ops.sum([[1, 2], [3, 4]], axis=0))
@@ -50,7 +52,9 @@ def sum(x, axis=None, keepdims=False):
 
 @op
 def prod(x, axis=None, keepdims=False, dtype=None):
-    """The product over `axis`; narrow integers and bools multiply in 32 bits, if `dtype` is not given.
+    """The product over `axis`, in `dtype`.
+
+    If that is None, narrow integers and bools multiply in 32 bits.
 
     >>> from oneiros import ops
     >>> print(ops.prod([[1, 2], [3, 4]], axis=0))
@@ -227,7 +231,9 @@ def count_nonzero(x, axis=None):
 
 @op
 def average(x, axis=None, weights=None):
-    """The mean over `axis` in which each element counts by its weight; an array like `x`, or a vector along `axis`.
+    """The mean over `axis` in which each element counts by its weight.
+
+    `weights` have the shape of `x`, or are a vector along `axis`.
 
     >>> from oneiros import ops
     >>> print(ops.average([1.0, 5.0], weights=[3, 1]))
@@ -239,7 +245,8 @@ def average(x, axis=None, weights=None):
     if tuple(weights.shape) != tuple(x.shape):
         if axis is None or isinstance(axis, (tuple, list)) or len(weights.shape) != 1:
             raise ValueError(
-                f"average: weights of shape {tuple(weights.shape)} fit x of shape {tuple(x.shape)} only as a "
+                f"average: weights of shape {tuple(weights.shape)} fit x of shape "
+                f"{tuple(x.shape)} only as a "
                 f"vector along one axis; got axis={axis}"
             )
         i = place(axis, len(x.shape), "average")
@@ -339,7 +346,9 @@ def diff(a, n=1, axis=-1):
 
 @op
 def trapezoid(y, x=None, dx=1.0, axis=-1):
-    """The integral of `y` along `axis` by the trapezoidal rule, at the places `x` or at distances `dx`.
+    """The integral of `y` along `axis` by the trapezoidal rule.
+
+    Its values lie at the places `x`, or `dx` apart.
 
     >>> from oneiros import ops
     >>> print(ops.trapezoid([1.0, 2.0, 3.0]))

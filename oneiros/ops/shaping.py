@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import re
@@ -17,10 +18,10 @@ from oneiros.ops.elementwise import constant
 _array = array
 
 __all__ = [
-    "append", "array_split", "broadcast_to", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
-    "fliplr", "flipud", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel", "rearrange", "repeat", "reshape", "roll",
-    "rot90", "size", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "unstack", "vsplit",
-    "vstack",
+    "append", "array_split", "broadcast_to", "concatenate", "dsplit", "dstack", "expand_dims",
+    "flip", "fliplr", "flipud", "hsplit", "hstack", "moveaxis", "ndim", "pad", "ravel",
+    "rearrange", "repeat", "reshape", "roll", "rot90", "size", "split", "squeeze", "stack",
+    "swapaxes", "tile", "transpose", "unstack", "vsplit", "vstack",
 ]  # fmt: skip
 
 
@@ -136,7 +137,8 @@ def moveaxis(x, source, destination):
     destination = [place(i, rank, "moveaxis") for i in sizes(destination)]
     if len(source) != len(destination) or len(set(source)) != len(source) != len(set(destination)):
         raise ValueError(
-            f"moveaxis: source and destination must name as many different axes; got {source} and {destination}"
+            f"moveaxis: source and destination must name as many different axes; got {source} "
+            f"and {destination}"
         )
     order = [i for i in range(rank) if i not in source]
     for to, i in sorted(zip(destination, source)):
@@ -318,7 +320,7 @@ def dstack(xs):
 
 @op
 def split(x, indices_or_sections, axis=0):
-    """A list of the parts of `x` along `axis`: that many equal ones, or those between the given places.
+    """A list of parts of `x` along `axis`: so many equal ones, or those between given places.
 
     >>> from oneiros import ops
     >>> [y.tolist() for y in ops.split([1, 2, 3, 4], [1, 3])]
@@ -352,7 +354,7 @@ def _split(x, where, axis, name):
         ends = [small * i + min(i, longer) for i in range(where + 1)]
     else:
         ends = [0, *(min(i, n) if i >= 0 else max(i + n, 0) for i in sizes(where)), n]
-    return [part(x, axis, a, max(a, b)) for a, b in zip(ends, ends[1:])]
+    return [part(x, axis, a, max(a, b)) for a, b in itertools.pairwise(ends)]
 
 
 @op
@@ -440,7 +442,7 @@ def tile(x, repeats):
 
 @op
 def repeat(x, repeats, axis=None):
-    """Each element of `x` along `axis` (None: of all elements) that many times, a number or one for each.
+    """Each element of `x` along `axis` (None: of all) `repeats` times, or so often for each.
 
     >>> from oneiros import ops
     >>> print(ops.repeat([1, 2], 2))
@@ -489,7 +491,8 @@ def pad(x, pad_width, mode="constant", constant_values=None):
     widths = _widths(pad_width, len(x.shape))
     if mode not in ("constant", "empty", *_INDEXED, *_COMPUTED):
         raise ValueError(
-            f"pad: mode must be one of {sorted(('constant', 'empty', *_INDEXED, *_COMPUTED))}; got {mode!r}"
+            f"pad: mode must be one of {sorted(('constant', 'empty', *_INDEXED, *_COMPUTED))}; "
+            f"got {mode!r}"
         )
     if constant_values is not None and mode != "constant":
         raise ValueError(
@@ -512,11 +515,11 @@ def _widths(pad_width, rank):
     if (
         widths.dtype.kind not in "iu"
         or widths.ndim > 2
-        or (widths.ndim == 2
-        and widths.shape[1] not in (1, 2))
+        or (widths.ndim == 2 and widths.shape[1] not in (1, 2))
     ):
         raise ValueError(
-            f"pad: pad_width must be an int, (before, after) or one such pair per axis; got {pad_width}"
+            "pad: pad_width must be an int, (before, after) or one such pair per axis; got "
+            f"{pad_width}"
         )
     if widths.ndim == 2 and len(widths) not in (1, rank):
         raise ValueError(
@@ -631,7 +634,9 @@ def flipud(x):
 
 @op
 def roll(x, shift, axis=None):
-    """`x` moved by `shift` along `axis`; what leaves at the end enters at the start. None moves all elements.
+    """`x` moved by `shift` along `axis`; what leaves at the end enters at the start.
+
+    With `axis` None, it moves over all elements.
 
     >>> from oneiros import ops
     >>> print(ops.roll([1, 2, 3], 1))
@@ -687,8 +692,8 @@ def rot90(array, k=1, axes=(0, 1)):
 def rearrange(tensor, pattern, **axes_lengths):
     """The axes of `tensor`, named on the left of the arrow, in the order of its right side.
 
-    `(a b)` is one axis made of two; a length that does not follow from the shape is given by its name.
-    `...` stands for the axes that have no name. (The notation is that of einops: Rogozhnikov, 2022.)
+    `(a b)` is one axis made of two; a length that does not follow from the shape is given by name.
+    `...` stands for the axes without one. (The notation is that of einops: Rogozhnikov, 2022.)
 
     >>> from oneiros import ops
     >>> ops.rearrange(ops.ones((4, 6)), "a (b c) -> (a b) c", b=2).shape

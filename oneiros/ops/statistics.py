@@ -1,7 +1,7 @@
-"""Ops that describe data: quantiles, histograms, counts, correlation, search in sorted values, sets, segments.
+"""Ops that describe data: quantiles, counts, correlation, sorted search, sets, segments.
 
-What comes out of `unique`, `bincount` and segments without a given number is as long as the values say, so
-these need known values where no length is given.
+What comes out of `unique`, `bincount` and segments is as long as the values say, so these need
+known values where no length is given.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from oneiros.ops.shaping import ravel
 
 __all__ = [
     "bincount", "corrcoef", "correlate", "digitize", "histogram", "isin", "median", "nanmedian",
-    "nanpercentile", "nanquantile", "percentile", "quantile", "searchsorted", "segment_max", "segment_min",
-    "segment_prod", "segment_sum", "unique",
+    "nanpercentile", "nanquantile", "percentile", "quantile", "searchsorted", "segment_max",
+    "segment_min", "segment_prod", "segment_sum", "unique",
 ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ _METHODS = (*_CONTINUOUS, *_ROUNDED, *_STEPWISE)
 
 
 def _place(q, n, method):
-    """The place of the quantile `q` among `n` sorted values: an integer below, and the share of the next one."""
+    """The place of `q` among `n` sorted values: the one below, and the share of the next."""
     if method in _STEPWISE:
         at = p.subtract(p.multiply(q, n), 1.0)
         if method == "closest_observation":
@@ -73,7 +73,7 @@ def _half_if(condition, x):
 
 
 def _quantile(x, q, axis, method, keepdims, skip, name):
-    """Quantiles over `axis`; those of several `q` lie along new first axes. NaN counts unless `skip`."""
+    """Quantiles over `axis`, of several `q` along new first axes; NaN counts unless `skip`."""
     if method not in _METHODS:
         raise ValueError(f"{name}: method must be one of {sorted(_METHODS)}; got {method!r}")
     x = array(x)
@@ -139,8 +139,8 @@ def quantile(x, q, axis=None, method="linear", keepdims=False):
     """The value below which the share `q` (0 to 1) of the values over `axis` lies.
 
     Args:
-        method: How values between two elements are made: "linear", "lower", "higher", "midpoint", "nearest", or
-            another of those that Hyndman and Fan (1996) list, by NumPy's names.
+        method: How values between two elements are made: "linear", "lower", "higher", "midpoint",
+            "nearest", or another of those that Hyndman and Fan (1996) list, by NumPy's names.
 
     >>> from oneiros import ops
     >>> print(ops.quantile([1.0, 2.0, 3.0, 4.0], 0.5))
@@ -235,7 +235,9 @@ def _before(x, y):
 
 @op
 def searchsorted(sorted_sequence, values, side="left"):
-    """The places in the sorted vector where `values` belong: before equal elements, or after them ("right").
+    """The places in the sorted vector where `values` belong.
+
+    They are before equal elements ("left") or after them ("right").
 
     >>> from oneiros import ops
     >>> print(ops.searchsorted([1, 3, 5], [3, 4]))
@@ -246,7 +248,8 @@ def searchsorted(sorted_sequence, values, side="left"):
     x, values = promote(array(sorted_sequence), array(values))
     if len(x.shape) != 1:
         raise ValueError(
-            "searchsorted: sorted_sequence must be a vector (ops.vectorized_map takes several); got shape "
+            "searchsorted: sorted_sequence must be a vector (ops.vectorized_map takes several); "
+            "got shape "
             f"{tuple(x.shape)}"
         )
     return _search(x, values, side)
@@ -324,7 +327,8 @@ def bincount(x, weights=None, minlength=0, sparse=False):
         weights = to_dtype(weights, result_type(dtype_of(weights)))
         if tuple(weights.shape) != tuple(x.shape):
             raise ValueError(
-                f"bincount: weights must have the shape of x, {tuple(x.shape)}; got {tuple(weights.shape)}"
+                f"bincount: weights must have the shape of x, {tuple(x.shape)}; got "
+                f"{tuple(weights.shape)}"
             )
     lead = tuple(x.shape[:-1])
     if isinstance(x, Symbol) and is_abstract():
@@ -340,7 +344,7 @@ def bincount(x, weights=None, minlength=0, sparse=False):
 
 @op
 def histogram(x, bins=10, range=None):
-    """How many elements of the vector `x` lie in each of `bins` equal parts of `range`, and the parts' edges.
+    """How many elements of `x` lie in each of `bins` equal parts of `range`, and the edges.
 
     `range` is (least, largest); by default those of `x`. The last part holds its upper edge too.
 
@@ -408,7 +412,8 @@ def unique(
             made = _unique_specs(x, axis, size)
         elif size is None or axis is not None:
             raise ValueError(
-                "unique: the number of different values is unknown while a function is traced; give `size`, "
+                "unique: the number of different values is unknown while a function is traced; "
+                "give `size`, "
                 "and no axis"
             )
         else:
@@ -524,8 +529,8 @@ def corrcoef(x):
 def correlate(x1, x2, mode="valid"):
     """The sums of products of the vector `x1` with `x2` laid along it at each place.
 
-    `mode` says where: "valid" where both overlap wholly, "same" as often as the longer has elements, "full"
-    wherever they overlap.
+    `mode` says where: "valid" where both overlap wholly, "same" as often as the longer has
+    elements, "full" wherever they overlap.
 
     >>> from oneiros import ops
     >>> print(ops.correlate([1, 2, 3], [0, 1]))
@@ -537,7 +542,8 @@ def correlate(x1, x2, mode="valid"):
     for v in (x, y):
         if len(v.shape) != 1 or v.shape[0] == 0:
             raise ValueError(
-                f"correlate: expected two vectors that are not empty; got shapes {tuple(x.shape)} and "
+                "correlate: expected two vectors that are not empty; got shapes "
+                f"{tuple(x.shape)} and "
                 f"{tuple(y.shape)}"
             )
     if is_complex(dtype_of(x)):
@@ -598,7 +604,7 @@ def segment_sum(data, segment_ids, num_segments=None, sorted=False):
 
 @op
 def segment_prod(data, segment_ids, num_segments=None, sorted=False):
-    """The products of the slices of `data` that have one number in `segment_ids`, a vector; 1 for none.
+    """The products of the slices of `data` that have one number in `segment_ids`; 1 for none.
 
     >>> from oneiros import ops
     >>> print(ops.segment_prod([1, 2, 3], [0, 0, 2]))
@@ -609,7 +615,9 @@ def segment_prod(data, segment_ids, num_segments=None, sorted=False):
 
 @op
 def segment_max(data, segment_ids, num_segments=None, sorted=False):
-    """The largest of the slices of `data` that have one number in `segment_ids`; the least number for none.
+    """The largest of the slices of `data` that have one number in `segment_ids`.
+
+    For a number without slices it is the dtype's least.
 
     >>> from oneiros import ops
     >>> print(ops.segment_max([1, 2, 3], [0, 0, 1]))
@@ -620,7 +628,9 @@ def segment_max(data, segment_ids, num_segments=None, sorted=False):
 
 @op
 def segment_min(data, segment_ids, num_segments=None, sorted=False):
-    """The smallest of the slices of `data` that have one number in `segment_ids`; the largest number for none.
+    """The smallest of the slices of `data` that have one number in `segment_ids`.
+
+    For a number without slices it is the dtype's largest.
 
     >>> from oneiros import ops
     >>> print(ops.segment_min([1, 2, 3], [0, 0, 1]))
