@@ -8,7 +8,7 @@ import importlib
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "activations backends callbacks config constraints core datasets dtype_policies initializers layers losses metrics "
+    "activations backend backends callbacks config constraints core datasets dtype_policies initializers layers losses metrics "
     "models ops optimizers random regularizers saving testing training tree utils"
 ).split()
 _NAMES = {

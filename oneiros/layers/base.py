@@ -163,6 +163,7 @@ class Layer(Operation):
     # Weights -----------------------------------------------------------------------------------------------
     def add_weight(
         self,
+        *args,
         shape=None,
         initializer=None,
         dtype=None,
@@ -191,9 +192,13 @@ class Layer(Operation):
         self._check_initialized()
         from oneiros import constraints, initializers, regularizers
 
-        if isinstance(shape, str):  # the order of Keras 2: name first
-            shape, name = initializer, shape
-            initializer = None
+        if args:  # by position: shape and initializer, or, as in Keras 2, name and shape first
+            first, *rest = args
+            if isinstance(first, str):
+                name, shape = first, rest[0] if rest else shape
+            else:
+                shape = first
+                initializer, dtype = (*rest, *(initializer, dtype)[len(rest) :])[:2]
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         dtype = self.variable_dtype if dtype is None else dtype
         if initializer is None:

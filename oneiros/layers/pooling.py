@@ -22,6 +22,7 @@ class Pooling(Layer):
     strides: PerAxis = None
     padding: Padding = "valid"
     data_format: DataFormat = None
+    name: str = None
     pool = None
 
     def _ready(self):
@@ -111,7 +112,7 @@ for _rank in (1, 2, 3):
     ):
         _what, _over = _WHAT[_kind], _OVER[_rank]
         _size = 2 if _rank == 1 else (2,) * _rank
-        _fields = {} if (_kind, _rank) == ("Average", 3) else {"pool_size": _size}
+        _fields = {"pool_size": _size} if _kind == "Max" else {}
         globals()[f"{_kind}Pooling{_rank}D"] = _make(
             _kind, _rank, Pooling, _pool, f"The {_what} of each window of {_over}.", _fields,
             "2", (2, *(3,) * _rank, 3),
