@@ -13,6 +13,9 @@ from oneiros.core.masks import set_mask
 from oneiros.core.symbol import Symbol
 from tests.metrics.cases import ROWS, batches
 
+# Keras reads its own variables in a way that NumPy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 NAMES = [f"{name}-{i}" for i, (name, _, _) in enumerate(ROWS)]
 
 
