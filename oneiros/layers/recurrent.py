@@ -16,7 +16,7 @@ from oneiros.core.registry import deserialize_keras_object
 from oneiros.core.scopes import STATE, StatelessScope
 from oneiros.core.spec import dtype_name
 from oneiros.core.symbol import Symbol
-from oneiros.core.variable import Variable, track_variables
+from oneiros.core.variable import Variable
 from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.fields import Regularizer
 from oneiros.layers.recurrent_cells import (
@@ -314,13 +314,12 @@ def _any_step(cell, x, states, training):
             before = dict(scope.values)
             output, _ = call_cell(cell, x, tree.pack_sequence_as(states, list(carry)), training)
             changed = [scope.variables[k] for k, v in scope.values.items() if before.get(k) is not v]
-        variables[:] = [v for v in changed if v not in made]
+            variables[:] = [v for v in changed if scope.get_current_value(v) is not v._value]  # others are new
         return output
 
     flat = tree.flatten(states)
-    count, made = len(flat), []
-    with track_variables(made.append):
-        like = infer(trial, [Symbol(tuple(v.shape), dtype_name(v.dtype)) for v in (x, *flat)])
+    count = len(flat)
+    like = infer(trial, [Symbol(tuple(v.shape), dtype_name(v.dtype)) for v in (x, *flat)])
     return step, like, variables
 
 
@@ -364,6 +363,7 @@ class OneCell(RNN):
     fields = {}
     cell_class = None
     config_without = ("use_cudnn",)
+    config_also = ("zero_output_for_mask",)
 
     def adopt(self, zero_output_for_mask=False, **options):
         super().adopt(**options)
@@ -377,9 +377,6 @@ class OneCell(RNN):
 
     def cell_name(self):
         return snake_case(self.cell_class.__name__)
-
-    def get_config(self):
-        return {**super().get_config(), "zero_output_for_mask": self.zero_output_for_mask}
 
 
 class SimpleRNN(OneCell):

@@ -1,12 +1,13 @@
 """Cells: what a recurrent layer does at one step, from the step's input and the states of the step before.
 
-A cell of ours works in two parts. `project` is what follows from the input alone: a layer does it for all steps in
-one matrix product. What `advance` gives is the rest, and all that stands in the loop. The gates lie side by side in
-the kernels, in Keras's order.
+A cell of ours works in two parts. `project` is the product of the input with the kernel, which a layer makes for all
+steps at once. What `advance` gives is the rest, and all that stands in the loop; the bias is added there, where it
+costs no pass over memory. The gates lie side by side in the kernels, in Keras's order.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import numpy as np
@@ -70,10 +71,7 @@ class Cell(Layer):
     def project(self, inputs, training=False):
         """What the gates get from the inputs (..., features): (..., gates * units)."""
         masks = self.get_dropout_mask(inputs) if training else None
-        return self.biased(self.parts(inputs, array(self.kernel), masks))
-
-    def biased(self, z):
-        return z + self.bias if self.use_bias else z
+        return self.product(array(self.kernel), masks, 0, self.gates)(inputs)
 
     def advance(self, state, training=False):
         """The function of (projected input, states) that gives the output and a list of new states.
@@ -96,8 +94,12 @@ class Cell(Layer):
         pairs = [(masks[k], kernel[:, k * size : (k + 1) * size]) for k in range(first, last)]
         return lambda x: _joined([ops.matmul(x * mask, part) for mask, part in pairs])
 
-    def parts(self, x, kernel, masks):
-        return self.product(kernel, masks, 0, self.gates)(x)
+    def offset(self):
+        """The function that adds the bias."""
+        if not self.use_bias:
+            return lambda z: z
+        bias = array(self.bias)
+        return lambda z: z + bias
 
     def opened(self, z, places, training):
         """The gates of `z` at `places`, each through the recurrent activation.
@@ -194,10 +196,10 @@ class SimpleRNNCell(Cell):
     seed: Seed = None
 
     def advance(self, state, training=False):
-        recur = self.recurrence(state, training)
+        recur, offset = self.recurrence(state, training), self.offset()
 
         def step(z, states):
-            h = self.activation(z + recur(states[0]))
+            h = self.activation(offset(z + recur(states[0])))
             return h, [h]
 
         return step
@@ -253,10 +255,10 @@ class LSTMCell(Cell):
         return super().weight(name, shape, **options)
 
     def advance(self, state, training=False):
-        recur = self.recurrence(state, training)
+        recur, offset = self.recurrence(state, training), self.offset()
 
         def step(z, states):
-            z = z + recur(states[0])
+            z = offset(z + recur(states[0]))
             write, keep, show = self.opened(z, (0, 1, 3), training)
             c = keep * states[1] + write * self.activation(self.gate(z, 2))
             h = show * self.activation(c)
@@ -319,42 +321,47 @@ class GRUCell(Cell):
         shape = (2, *shape) if name == "bias" and self.reset_after else shape
         return super().weight(name, shape, **options)
 
-    def biased(self, z):
-        return super().biased(z) if not (self.use_bias and self.reset_after) else z + array(self.bias)[0]
-
     def advance(self, state, training=False):
         return self._reset_after(state, training) if self.reset_after else self._reset_before(state, training)
 
-    def both(self, z):
-        """The parts of `z` for the two gates."""
-        return z[..., : 2 * self.units]
-
     def _reset_after(self, state, training):
-        recur = self.recurrence(state, training)
-        bias = array(self.bias)[1] if self.use_bias else None
+        recur, outer, inner = self.recurrence(state, training), *self.offsets()
 
         def step(z, states):
             (h,) = states
-            r = recur(h)
-            r = r if bias is None else r + bias
-            update, reset = self.opened(self.both(z) + self.both(r), (0, 1), training)
-            candidate = self.activation(self.gate(z, 2) + reset * self.gate(r, 2))
-            h = update * h + (1.0 - update) * candidate
+            z, r = outer(z), inner(recur(h))
+            update, reset = self.opened(self.pair(z) + self.pair(r), (0, 1), training)
+            h = self.mixed(update, h, self.gate(z, 2) + reset * self.gate(r, 2))
             return h, [h]
 
         return step
 
     def _reset_before(self, state, training):
         gates, recur = self.recurrence(state, training, 0, 2), self.recurrence(state, training, 2, 3)
+        offset = self.offset()
 
         def step(z, states):
             (h,) = states
-            update, reset = self.opened(self.both(z) + gates(h), (0, 1), training)
-            candidate = self.activation(self.gate(z, 2) + recur(reset * h))
-            h = update * h + (1.0 - update) * candidate
+            z = offset(z)
+            update, reset = self.opened(self.pair(z) + gates(h), (0, 1), training)
+            h = self.mixed(update, h, self.gate(z, 2) + recur(reset * h))
             return h, [h]
 
         return step
+
+    def offsets(self):
+        """The functions that add the bias of the inputs and that of the states."""
+        if not self.use_bias:
+            return [lambda z: z] * 2
+        bias = array(self.bias)
+        return [functools.partial(ops.add, bias[i]) for i in (0, 1)]
+
+    def pair(self, z):
+        """The parts of `z` for the two gates."""
+        return z[..., : 2 * self.units]
+
+    def mixed(self, update, h, z):
+        return update * h + (1.0 - update) * self.activation(z)
 
 
 class StackedRNNCells(Layer):
