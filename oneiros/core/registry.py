@@ -1,8 +1,8 @@
 """Objects as JSON-able configs and back, in Keras 3's format, over a closed list of names.
 
-A config says `module`, `class_name`, `config` and `registered_name`. A built-in is found in the rooms
-of the table `ROOMS` under its public name; anything else only among what the caller registered or gave in
-`custom_objects`. A name from a config is never imported, evaluated or unpickled.
+A config says `module`, `class_name`, `config` and `registered_name`. A built-in is found in the
+rooms of the table `ROOMS` under its public name; anything else only among what the caller
+registered or gave in `custom_objects`. No name from a config is imported, evaluated or unpickled.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = [
 
 
 class ConfigError(ValueError, TypeError):
-    """Raised for a config that cannot be read: it names the class, and where in the config it stands."""
+    """Raised for a config that cannot be read: it names the class and its place in the config."""
 
 
 def serialize_keras_object(obj):
     """`obj` as a config of plain values: numbers, strings, lists, dicts.
 
-    Takes layers, models, losses and the like, any object with `get_config`, functions, arrays, slices,
-    bytes, and lists, tuples and dicts of these.
+    Takes layers, models, losses and the like, any object with `get_config`, functions, arrays,
+    slices, bytes, and lists, tuples and dicts of these.
 
     >>> from oneiros import saving
     >>> saving.serialize_keras_object(slice(1, None))
@@ -54,11 +54,8 @@ def serialize_keras_object(obj):
     if obj is None or isinstance(obj, (str, bool, int, float)):
         return obj
     if isinstance(obj, (list, tuple)):
-        return (
-            type(obj)(map(serialize_keras_object, obj))
-            if type(obj) in (list, tuple)
-            else [serialize_keras_object(v) for v in obj]
-        )
+        made = [serialize_keras_object(v) for v in obj]
+        return tuple(made) if type(obj) is tuple else made
     if isinstance(obj, dict):
         return {k: serialize_keras_object(v) for k, v in obj.items()}
     special = _special_config(obj)
@@ -66,8 +63,8 @@ def serialize_keras_object(obj):
         return special
     if not hasattr(obj, "get_config") or isinstance(obj, type):
         raise TypeError(
-            f"cannot serialize {obj!r} of type {type(obj)}: to be serializable, a class must have a "
-            "`get_config()` method"
+            f"cannot serialize {obj!r} of type {type(obj)}: to be serializable, a class must have "
+            "a `get_config()` method"
         )
     return _object_config(obj)
 
@@ -93,8 +90,7 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True, **kwar
     kwargs.pop("printable_module_name", None)
     if kwargs:
         raise TypeError(f"deserialize_keras_object has no argument {next(iter(kwargs))!r}")
-    outermost, before = not STATE.path, STATE.safe_mode
-    STATE.safe_mode = before and safe_mode
+    outermost = not STATE.path
     try:
         with CustomObjectScope(custom_objects) if custom_objects else contextlib.nullcontext():
             return _read(config, known)
@@ -102,8 +98,6 @@ def deserialize_keras_object(config, custom_objects=None, safe_mode=True, **kwar
         if outermost:
             raise ConfigError("the config is nested too deeply to be read") from None
         raise
-    finally:
-        STATE.safe_mode = before
 
 
 # Custom objects
@@ -116,7 +110,6 @@ class _State(threading.local):
     def __init__(self):
         self.custom = {}  # objects of the open scopes
         self.path = []  # where in a config it reads
-        self.safe_mode = True
         self.shared = None  # within `object_sharing`: objects by id, written or read
 
 
@@ -184,10 +177,7 @@ class CustomObjectScope:
         self.custom_objects = custom_objects or {}
 
     def __enter__(self):
-        self.before, STATE.custom = (
-            STATE.custom,
-            {**STATE.custom, **self.custom_objects},
-        )
+        self.before, STATE.custom = (STATE.custom, {**STATE.custom, **self.custom_objects})
         return self
 
     def __exit__(self, *_):
@@ -200,10 +190,7 @@ custom_object_scope = CustomObjectScope
 @contextlib.contextmanager
 def object_sharing():
     """Inside, an object that is written or read twice stays one object."""
-    before, STATE.shared = (
-        STATE.shared,
-        STATE.shared if STATE.shared is not None else {},
-    )
+    before, STATE.shared = (STATE.shared, STATE.shared if STATE.shared is not None else {})
     try:
         yield
     finally:
@@ -267,10 +254,7 @@ def _special_config(obj):
         return _tagged("ellipsis")
     if isinstance(obj, Symbol):
         return _tagged(
-            "keras_tensor",
-            shape=list(obj.shape),
-            dtype=obj.dtype,
-            keras_history=history(obj),
+            "keras_tensor", shape=list(obj.shape), dtype=obj.dtype, keras_history=history(obj)
         )
     if isinstance(obj, types.LambdaType) and obj.__name__ == "<lambda>" and obj not in NAMES:
         return _lambda_config(obj)
@@ -299,12 +283,7 @@ def _tagged(kind, **config):
 
 
 def _builtin(kind, name):
-    return {
-        "module": "builtins",
-        "class_name": kind,
-        "config": name,
-        "registered_name": kind,
-    }
+    return {"module": "builtins", "class_name": kind, "config": name, "registered_name": kind}
 
 
 def _lambda_config(function):
@@ -314,8 +293,8 @@ def _lambda_config(function):
     import warnings
 
     warnings.warn(
-        f"{function!r} is written as compiled code, which Oneiros will not read back: give it a name "
-        "with `def` and register it, or replace it through `custom_objects` when loading",
+        f"{function!r} is written as compiled code, which Oneiros will not read back: give it a "
+        "name with `def` and register it, or replace it through `custom_objects` when loading",
         stacklevel=6,
     )
     code = codecs.encode(marshal.dumps(function.__code__), "base64").decode("ascii")
@@ -448,11 +427,6 @@ def _find(config, name, known):
         raise _error(f"its module is {_shown(module)}; expected a string")
     if module is None:
         rooms = NAMELESS if known is None and registered in (None, name) else []  # legacy files
-    elif module.startswith("keras.src.ops.") or module == "keras.ops":
-        found = operation(module, name)
-        if found is not None:
-            return found
-        rooms = []
     else:
         rooms = _rooms(module, name)
     for room in rooms:
@@ -464,13 +438,8 @@ def _find(config, name, known):
     raise _unknown("class", name, module, registered)
 
 
-def operation(module, name):
-    """What stands for Keras's Operation class `name` of the module `keras.src.ops.…`; None if unknown."""
-    return None
-
-
 def _rooms(module, name):
-    """Our rooms in which Keras's module `module`, in any version's spelling, has its public names."""
+    """Our rooms with the public names of Keras's module `module`, in any version's spelling."""
     if module in ROOMS:
         return [ROOMS[module]]
     parts = module.split(".")
@@ -530,10 +499,7 @@ def _read_symbol(config):
 
 
 def _read_lambda(config):
-    owner = next(
-        (p.partition("'")[2].rstrip("'") for p in reversed(STATE.path) if "'" in p),
-        None,
-    )
+    owner = next((p.partition("'")[2].rstrip("'") for p in reversed(STATE.path) if "'" in p), None)
     found = STATE.custom.get(owner) if owner else None
     found = found or STATE.custom.get("__lambda__")
     if found is not None:
@@ -575,9 +541,9 @@ def _unknown(kind, name, module=None, registered=None):
     where = f" of the module '{module}'" if module else ""
     key = registered if isinstance(registered, str) else name
     return _error(
-        f"the {kind} '{name}'{where} is not known. Nothing is imported for a file: register it with "
-        "`@saving.register_keras_serializable()` where it is defined and import that first, or give "
-        f"custom_objects={{{key!r}: …}}"
+        f"the {kind} '{name}'{where} is not known. Nothing is imported for a file: register it "
+        "with `@saving.register_keras_serializable()` where it is defined and import that first, "
+        f"or give custom_objects={{{key!r}: …}}"
     )
 
 
@@ -652,11 +618,7 @@ NAMELESS = [
         "losses",
         "metrics",
     )
-] + [
-    ROOMS["keras.optimizers"],
-    ROOMS["keras.optimizers.schedules"],
-    ROOMS["keras.dtype_policies"],
-]
+] + [ROOMS["keras.optimizers"], ROOMS["keras.optimizers.schedules"], ROOMS["keras.dtype_policies"]]
 FUNCTION_ROOMS = (
     "activations",
     "losses",

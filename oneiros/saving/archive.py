@@ -1,7 +1,7 @@
 """`.keras` files: a zip of the architecture, the weights and what layers keep beside them.
 
-A zip is read in memory, member by member under names known beforehand; nothing is unpacked to a path
-that the file chooses, and no member unfolds to more than it may.
+A zip is read in memory, member by member under names known beforehand; nothing is unpacked to a
+path that the file chooses, and no member unfolds to more than it may.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ class _Zip:
         info = self.members[name]
         if info.file_size > limit:
             raise ValueError(
-                f"{self.filepath}: its member '{name}' unfolds to {info.file_size} bytes, over the limit "
-                f"of {limit}"
+                f"{self.filepath}: its member '{name}' unfolds to {info.file_size} bytes, over the "
+                f"limit of {limit}"
             )
         try:
             with self.archive.open(info) as member:

@@ -38,14 +38,16 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs):
         raise ValueError(f"save_model has no arguments {sorted(kwargs)}")
     archive, legacy = filepath.endswith(".keras"), filepath.endswith(LEGACY)
     if archive and zipped is False:
-        raise ValueError(f"with zipped=False the name is a folder's, without .keras; got {filepath}")
+        raise ValueError(
+            f"with zipped=False the name is a folder's, without .keras; got {filepath}"
+        )
     if not (archive or legacy or zipped is False):
         raise ValueError(
             f"a model's file must end in .keras (or .h5 for Keras 2's format); got {filepath}"
         )
     if not getattr(model, "built", True):
         warnings.warn(
-            f"model '{model.name}' is not built yet, so its file may hold no weights: call it on data",
+            f"model '{model.name}' is not built yet, so its file may hold no weights",
             stacklevel=2,
         )
     if not may_write(filepath, overwrite):
@@ -106,7 +108,7 @@ def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs)
         raise ValueError(f"save_weights has no arguments {sorted(kwargs)}")
     if not getattr(model, "built", True):
         raise ValueError(
-            f"'{model.name}' is not built yet, so it has no weights: call it on data or use `build()`"
+            f"'{model.name}' is not built yet, so it has no weights: call or build it first"
         )
     if max_shard_size is not None and filepath.endswith(".weights.h5"):
         filepath = filepath.removesuffix(".h5") + ".json"
@@ -135,8 +137,8 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs):
     Args:
         filepath: A `.weights.h5`, `.weights.json`, `.safetensors`, `.keras` or legacy `.h5` file.
         skip_mismatch: Whether what does not fit is left as it is, with a warning, not an error.
-        kwargs: `objects_to_skip`, a list of layers to leave as they are; for legacy files `by_name`,
-            whether layers are found by name rather than by order.
+        kwargs: `objects_to_skip`, a list of layers to leave as they are; for legacy files
+            `by_name`, whether layers are found by name rather than by order.
 
     Raises:
         ValueError: if the file is missing, broken or does not fit; it names the layers.
@@ -149,7 +151,7 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs):
         raise ValueError(f"load_weights has no arguments {sorted(kwargs)} for {filepath}")
     if not getattr(model, "built", True):
         raise ValueError(
-            f"'{model.name}' is not built yet, so it has no weights: call it on data or use `build()`"
+            f"'{model.name}' is not built yet, so it has no weights: call or build it first"
         )
     from oneiros.saving import archive, safetensors, stores
     from oneiros.saving import legacy as old

@@ -1,9 +1,9 @@
 """Reading HDF5 files, with suspicion: the part of the format that files of Keras use.
 
-The C library hangs or crashes on broken files, so files from elsewhere are read here: every address is
-checked against the file's end, every structure is visited once, and a dataset is read when it is asked
-for, within a budget of bytes. Links that leave the file, virtual and external data are refused. The
-layouts are those of the HDF Group's "HDF5 File Format Specification", version 3.0.
+The C library hangs or crashes on broken files, so files from elsewhere are read here: every address
+is checked against the file's end, every structure is visited once, and a dataset is read when it is
+asked for, within a budget of bytes. Links that leave the file, virtual and external data are
+refused. The layouts are those of the HDF Group's "HDF5 File Format Specification", version 3.0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 0xFFFFFFFFFFFFFFFF
 MAX_RANK = 32
 REWRITE = "which is not read; rewrite the file with h5py's defaults"
-
 
 
 class Broken(ValueError):

@@ -134,7 +134,7 @@ class _Layout:
                 content, found = self.attribute(*content)
                 places += [(len(body) + 8 + at, text) for at, text in found]
             if len(content) > 0xFFF8:
-                raise ValueError(f"an attribute of {len(content)} bytes does not fit an HDF5 header")
+                raise ValueError(f"an attribute of {len(content)} bytes does not fit a header")
             body += struct.pack("<HHB3x", kind, _padded(len(content)), 0)
             body += content
             body += bytes(-len(content) % 8)

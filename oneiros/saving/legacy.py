@@ -93,7 +93,7 @@ def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
         rows = [row for row in rows if row[1]]
         if len(rows) != len(layers):
             raise ValueError(
-                f"{filepath} has weights for {len(rows)} layers, the model has {len(layers)} with weights: "
+                f"{filepath} has weights of {len(rows)} layers; the model has {len(layers)}: "
                 f"{[y.name for y in layers]}; the file's are {[name for name, _ in rows]}"
             )
         pairs = [(y, *row) for y, row in zip(layers, rows)]
@@ -309,7 +309,7 @@ def _put(group, variables):
 
 
 def _plain(config):
-    """A config of Keras 3 without what `.h5` files leave out: modules, shapes, how it was compiled."""
+    """A config of Keras 3 without what `.h5` files leave out: modules, shapes, compilation."""
     if isinstance(config, list):
         return [_plain(v) for v in config]
     if not isinstance(config, dict) or "class_name" not in config:

@@ -56,7 +56,7 @@ def node_of(states):
 
 
 def find_in(*roots):
-    """A function from paths to `Entry`s, over the first of the HDF5 groups `roots` that has them."""
+    """A function from paths to `Entry`s, in the first of the HDF5 groups `roots` that has them."""
 
     def find(path):
         found = [g for root in roots if isinstance(g := root.get(f"{path}/vars"), hdf5.Group)]
@@ -109,7 +109,7 @@ SMALL = 1 << 24  # up to this size a file is read at once
 def save_shards(model, filepath, max_shard_size):
     """Write the weights to files of at most `max_shard_size` GB each, and an index of them.
 
-    `filepath` ends in `.weights.json`; the shards stand beside it as `NAME_00000.weights.h5` and so on.
+    `filepath` ends in `.weights.json`; the shards stand beside it: `NAME_00000.weights.h5`, ….
     An array that is larger than that has a shard to itself.
     """
     stem = os.path.basename(filepath).removesuffix(".weights.json")
@@ -142,7 +142,7 @@ def save_shards(model, filepath, max_shard_size):
 
 
 def load_shards(model, filepath, skip_mismatch=False, skip=()):
-    """Give `model` the weights in the files that the index `filepath` lists; they stand beside it."""
+    """Give `model` the weights in the files beside the index `filepath` that it lists."""
     with open(filepath, "rb") as file:
         try:
             places = json.loads(file.read(1 << 28))["weight_map"]

@@ -1,4 +1,4 @@
-"""The state of an object and all inside it, walked in the order and under the names of Keras's files.
+"""The state of an object and all inside it, in the order and under the names of Keras's files.
 
 What takes part is any object whose class has `save_own_variables` (layers, models, optimizers), but
 no metric. Of it are used:
@@ -10,9 +10,9 @@ no metric. Of it are used:
     name                        optional: kept as an attribute of the group `vars`
 
 Its parts are found among its public attributes in the order of their names, then its private ones:
-objects that take part, and lists, tuples and dicts of them; the properties of users' classes count as
-attributes, and so does a model's `layers`. What is met twice is kept where it was met first. In a
-list, the names are the classes' in snake case, numbered; a list in a list is called `container`.
+objects that take part, and lists, tuples and dicts of them; the properties of users' classes count
+as attributes, and so does a model's `layers`. What is met twice is kept where it was met first. In
+a list, the names are the classes' in snake case, numbered; a list in a list is called `container`.
 Attributes in `NOT_STATE` are bookkeeping, and never walked.
 """
 
@@ -142,7 +142,7 @@ def own_state(item):
 
 
 class Entry(MutableMapping):
-    """One object's own arrays by name: to be written, or in a file's group and read when asked for."""
+    """An object's own arrays by name: to be written, or in a file's group and read on demand."""
 
     def __init__(self, group=None):
         self.arrays, self.group, self.attrs = {}, group, {}
@@ -214,8 +214,8 @@ def report(failed, file, skip_mismatch):
         ", ..." if len(failed) > 20 else ""
     )
     message = (
-        f"{file}: {len(failed)} objects could not be loaded. The first is '{path or '/'}', {item!r}: "
-        f"{reason}\nAll: {others}"
+        f"{file}: {len(failed)} objects could not be loaded. The first is '{path or '/'}', "
+        f"{item!r}: {reason}\nAll: {others}"
     )
     if not skip_mismatch:
         raise ValueError(message)
