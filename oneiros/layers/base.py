@@ -462,6 +462,8 @@ class Layer(Operation):
 
     def _record(self, plan, args, kwargs, values, masks):
         """The symbols of a functional model for this call."""
+        if "mask" in plan.names and "mask" not in values:
+            kwargs.setdefault("mask", None)  # files hold it
         known = self._declared_outputs(plan, args, kwargs, values)
         function = (lambda *a, **k: known) if known is not None else self._bare_call(kwargs.get("training"))
         result = record_call(self, args, kwargs, function)

@@ -57,6 +57,9 @@ class Dense(LowRank, Layer):
     config_when_set = ("lora_rank", "lora_alpha")
     config_without = ("activity_regularizer",)
 
+    def _ready(self):
+        self.input_spec = InputSpec(min_ndim=2)
+
     def build(self, input_shape):
         size = input_shape[-1]
         if size is None:

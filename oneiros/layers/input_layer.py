@@ -22,6 +22,8 @@ class InputLayer(Layer):
         name: Name of the input.
     """
 
+    is_input = True
+
     def __init__(
         self,
         shape=None,

@@ -25,7 +25,7 @@ class Function(Operation):
     """
 
     def __init__(self, inputs, outputs, name=None):
-        super().__init__(name=name)
+        self.adopt(name)
         self._inputs_struct = inputs
         self._outputs_struct = outputs
         self._inputs = tree.flatten(inputs)
@@ -146,6 +146,10 @@ def _ordered(inputs, outputs):
                 continue
             if parents is None:
                 operation = operation_of(call)
+                if getattr(operation, "is_input", False) and id(x) not in given:
+                    raise ValueError(
+                        f"the outputs depend on {x!r}, which is not among the inputs: {list(inputs)}"
+                    )
                 first_seen.setdefault(id(operation), (len(first_seen), operation))
                 state[id(call)] = "open"
                 parents = iter(() if id(x) in given or _is_input_of(call, given) else _parents(call))

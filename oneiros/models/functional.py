@@ -32,6 +32,9 @@ class Functional(Model):
     def get_config(self):
         return {"name": self.name, "trainable": self.trainable, **graph_config(self._function)}
 
+    def get_build_config(self):
+        return {"input_shape": None}
+
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return from_graph_config(cls, config, custom_objects)
