@@ -40,7 +40,8 @@ def step(*values):
     shifted = logits - p.stop_gradient(_over(p.reduce_max(logits, axes=(1,)), logits))
     log_p = shifted - _over(p.log(p.reduce_sum(p.exp(shifted), axes=(1,))), logits)
     wanted = p.cast(
-        p.equal(_over(labels, logits), p.iota(shape=(BATCH, 10), axis=1, dtype="int32")), dtype="float32"
+        p.equal(_over(labels, logits), p.iota(shape=(BATCH, 10), axis=1, dtype="int32")),
+        dtype="float32",
     )
     losses = p.negative(p.reduce_sum(log_p * wanted, axes=(1,)))
     loss = p.reduce_sum(losses, axes=(0,)) / float(BATCH)
@@ -57,7 +58,7 @@ def step(*values):
             group.append(new)
     total = total + p.reduce_sum(losses, axes=(0,))
     hits = hits + p.reduce_sum(right, axes=(0,))
-    return [*sum(out, []), count, total, hits, seen + float(BATCH)]
+    return [*out[0], *out[1], *out[2], count, total, hits, seen + float(BATCH)]
 
 
 def _over(x, like):

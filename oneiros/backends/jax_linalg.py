@@ -12,7 +12,8 @@ __all__ = ["PRIMITIVES"]
 
 def _triangular_solve(a, b, lower, adjoint):
     return lax.linalg.triangular_solve(
-        jnp.asarray(a), jnp.asarray(b), left_side=True, lower=lower, transpose_a=adjoint, conjugate_a=adjoint
+        jnp.asarray(a), jnp.asarray(b), left_side=True, lower=lower, transpose_a=adjoint,
+        conjugate_a=adjoint
     )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """NumPy: the reference. What these kernels compute is what a primitive means.
 
-Floats narrower than 32 bits are added up, multiplied out and sorted in float32. NumPy's floating-point warnings are
-silenced by running kernels in a copy of a `contextvars.Context` in which `np.seterr(all="ignore")` was called once:
-that is four times as cheap as `np.errstate`, needs no global state, and a compiled step pays it once.
+Floats narrower than 32 bits are added up, multiplied out and sorted in float32. NumPy's warnings
+about floating-point numbers are silenced by running kernels in a copy of a `contextvars.Context`
+in which `np.seterr(all="ignore")` was called once: that is four times as cheap as `np.errstate`,
+needs no global state, and a compiled step pays it once.
 """
 
 from __future__ import annotations
@@ -70,14 +71,14 @@ class NumPy(backend.Backend):
         return self.kernel(target) if kernel is None else kernel
 
 
-# Elementwise ------------------------------------------------------------------------------------------------
+# Elementwise ---------------------------------------------
 def is_low(x):
     """Whether `x` holds floats of less than 32 bits (NumPy calls the kinds of ml_dtypes "V")."""
     return x.dtype.kind == "V" or x.dtype.char == "e"
 
 
 def fit(xs):
-    """`xs` with plain floats as scalars of the dtype beside them, which NumPy would widen if it is not its own."""
+    """`xs` with plain floats as scalars of the dtype beside them, if NumPy would widen that."""
     dtype = next((x.dtype for x in xs if type(x) not in (bool, int, float, complex)), None)
     if dtype is None or dtype.kind != "V":
         return xs
@@ -165,12 +166,16 @@ def copied(x):
 
 
 _NUMPY = (
-    p.negative, p.isfinite, p.isnan, p.isinf, p.exp, p.expm1, p.log, p.log1p, p.log2, p.log10, p.sqrt, p.cbrt, p.sin,
-    p.cos, p.tan, p.sinh, p.cosh, p.tanh, p.arcsin, p.arccos, p.arctan, p.arcsinh, p.arccosh, p.arctanh, p.sign,
-    p.logical_not, p.logical_and, p.logical_or, p.logical_xor, p.bitwise_and, p.bitwise_or, p.bitwise_xor,
+    p.negative, p.isfinite, p.isnan, p.isinf, p.exp, p.expm1, p.log, p.log1p, p.log2, p.log10,
+    p.sqrt, p.cbrt, p.sin,
+    p.cos, p.tan, p.sinh, p.cosh, p.tanh, p.arcsin, p.arccos, p.arctan, p.arcsinh, p.arccosh,
+    p.arctanh, p.sign,
+    p.logical_not, p.logical_and, p.logical_or, p.logical_xor, p.bitwise_and, p.bitwise_or,
+    p.bitwise_xor,
 )  # fmt: skip
 _WITH_NUMBERS = (
-    p.add, p.subtract, p.multiply, p.divide, p.remainder, p.floor_divide, p.power, p.maximum, p.minimum, p.arctan2,
+    p.add, p.subtract, p.multiply, p.divide, p.remainder, p.floor_divide, p.power, p.maximum,
+    p.minimum, p.arctan2,
     p.nextafter, p.equal, p.not_equal, p.less, p.less_equal, p.greater, p.greater_equal,
 )  # fmt: skip
 _RENAMED = {
@@ -216,7 +221,7 @@ KERNELS |= {
 }
 
 
-# Reductions and order ---------------------------------------------------------------------------------------
+# Reductions and order ---------------------------------------------
 def reduced(ufunc):
     """A reduction by `ufunc` in the operand's own dtype."""
     return wide(lambda x, *, axes: np.asarray(ufunc.reduce(x, axis=axes, dtype=x.dtype)))
@@ -291,7 +296,7 @@ KERNELS |= {
 }
 
 
-# Shapes and places --------------------------------------------------------------------------------------------
+# Shapes and places ---------------------------------------------
 def broadcast_to(x, *, shape):
     if np.size(x) == 1 and shape:  # an array of its own, which its user may write to
         x = np.asarray(x)
@@ -414,7 +419,7 @@ KERNELS |= {
 }
 
 
-# Sums of products -----------------------------------------------------------------------------------------------
+# Sums of products ---------------------------------------------
 def dot_general(x, y, *, contract, batch):
     """A matrix product of transposed and flattened operands: (batch, free of x, free of y)."""
     if is_low(x):
@@ -433,7 +438,6 @@ def dot_general(x, y, *, contract, batch):
     return np.matmul(a, b).reshape(shape)
 
 
-
 KERNELS[p.dot_general] = dot_general
 KERNELS |= {
     getattr(p, name): getattr(numpy_windows, name)
@@ -442,7 +446,7 @@ KERNELS |= {
 }
 
 
-# Factorizations ---------------------------------------------------------------------------------------
+# Factorizations ---------------------------------------------
 def arrays(made):
     return tuple(map(np.asarray, made))
 
@@ -499,7 +503,7 @@ KERNELS |= {
 }
 
 
-# Noise -------------------------------------------------------------------------------------------------------------
+# Noise ---------------------------------------------
 def philox(seed):
     """The generator of a seed (two uint32): Philox, keyed by it."""
     return np.random.Philox(key=np.asarray(seed).astype(np.uint64))
@@ -535,7 +539,7 @@ KERNELS |= {
 }
 
 
-# Control flow ---------------------------------------------------------------------------------------------------------
+# Control flow ---------------------------------------------
 def runnable(graph):
     """A sub-graph as a function: compiled once, and kept with the graph."""
     if not isinstance(graph, Graph):

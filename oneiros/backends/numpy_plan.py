@@ -1,8 +1,9 @@
 """A graph as straight-line NumPy with its memory laid out beforehand.
 
-Shapes are static, so every value gets a place before the first run: a buffer that other values use before and after
-it, the memory of an operand that dies, a donated input, or (what leaves the function) memory of its own. Views of
-buffers are made once, here; broadcasts are left to the consumers; kernels without an `out` make fresh arrays.
+Shapes are static, so every value gets a place before the first run: a buffer that other values use
+before and after it, the memory of an operand that dies, a donated input, or (what leaves the
+function) memory of its own. Views of buffers are made once, here; broadcasts are left to the
+consumers; kernels without an `out` make fresh arrays.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 def plan(graph, kernels, ufuncs, donate=()):
     """A function of the graph's inputs that returns the list of its outputs.
 
-    It writes into the arrays at the positions `donate`, which must be contiguous and the caller's last use of them;
+    It writes into the arrays at the positions `donate`,
+    which must be contiguous and the caller's last use of them;
     no output shares memory with a buffer or another output. One call runs at a time; others wait.
 
     Args:
@@ -58,7 +60,8 @@ class _Slot:
 class _Value:
     """Where a value is: an array that is known now, or the source of an expression; and its slot.
 
-    `whole` means that it fills its slot from end to end; `base` is what it repeats, if it is a broadcast.
+    `whole` means that it fills its slot from end to end; `base` is what it repeats,
+    if it is a broadcast.
     """
 
     def __init__(self, shape, dtype, slot=None, array=None, source=None, whole=False, base=None):
@@ -105,7 +108,7 @@ class _Plan:
         return ids
 
     def function(self):
-        """The compiled function; in the `into` form it takes an array for each output and fills them."""
+        """The compiled function; in the `into` form it fills an array given for each output."""
         for i, call in enumerate(self.graph.calls):
             self.now = i
             self.dying = {
@@ -123,14 +126,14 @@ class _Plan:
         text = (
             f"def step({', '.join(inputs)}):\n    " + "\n    ".join(self.lines or ["pass"]) + "\n"
         )
-        exec(compile(text, "<step>", "exec"), self.scope)  # noqa: S102 - our own text, made of our own names
+        exec(compile(text, "<step>", "exec"), self.scope)  # our own text, of our own names
         run = self.scope["step"]
         run.source = text
         run.specs = [spec_of(y) for y in self.graph.outputs]
         return run
 
     def _returned(self):
-        """The sources of the outputs, none of which may share memory with another or with a buffer."""
+        """The sources of the outputs, which share no memory with a buffer or each other."""
         seen = set()
         for y in self.graph.outputs:
             v = self.operand(y)
@@ -153,7 +156,7 @@ class _Plan:
             if v.source != f"o{j}":
                 self.line("{}({}, {})", np.copyto, f"o{j}", v)
 
-    # Values ------------------------------------------------------------------------------------
+    # Values ---------------------------------------------
     def operand(self, x, dtype=None):
         """The value of an argument; plain numbers take `dtype`."""
         if isinstance(x, Symbol):
@@ -208,7 +211,7 @@ class _Plan:
         return name
 
     def block(self, size):
-        """At least `size` bytes: of the free blocks the closest fit, if it is not twice too large."""
+        """At least `size` bytes: the free block that fits best, if it is not twice too large."""
         fits = [i for i, b in enumerate(self.blocks) if size <= b.nbytes <= 2 * size + 64]
         if fits:
             return self.blocks.pop(min(reversed(fits), key=lambda i: self.blocks[i].nbytes))
@@ -230,7 +233,8 @@ class _Plan:
         """Where to put the value `y`.
 
         Args:
-            operands: Pairs of symbol and value of elementwise operands, whose memory `y` may take over.
+            operands: Pairs of symbol and value of elementwise operands,
+            whose memory `y` may take over.
         """
         shape, dtype = tuple(y.shape), np_dtype(y.dtype)
         if id(y) in self.targets:
@@ -260,7 +264,7 @@ class _Plan:
         self.line(f"{name} = empty({shape}, {{}})", dtype)
         return _Value(shape, dtype, slot, source=name, whole=True)
 
-    # Calls -------------------------------------------------------------------------------------
+    # Calls ---------------------------------------------
     def _emit(self, call):
         target = call.target
         if target is p.broadcast_to:
@@ -309,7 +313,6 @@ class _Plan:
         for y, v in zip(call.outputs, values):
             if v.shape == ():  # NumPy gives scalars
                 self.line("{} = {}({})", v.source, np.asarray, v.source)
-        for y, v in zip(call.outputs, values):
             self.define(y, v)
 
     def _nested(self, x):
@@ -413,7 +416,7 @@ class _Plan:
             return self.define(call.outputs[0], self.operand(call.args[0]))
         return self._elementwise(call)
 
-    # Views -------------------------------------------------------------------------------------
+    # Views ---------------------------------------------
     def _view(self, call):
         (y,), v = call.outputs, self.operand(call.args[0])
         return self.define(y, self._seen(v, *_view_of(call.target, call.kwargs)))
@@ -468,7 +471,7 @@ class _Plan:
         source = f"{self.source(np.broadcast_to)}({v.source}, {shape})"
         return self.define(y, _Value(shape, v.dtype, v.slot, source=source, base=base))
 
-    # Contractions and reductions ---------------------------------------------------------------
+    # Contractions and reductions ---------------------------------------------
     def _dot(self, call):
         (z,), (x, y) = call.outputs, map(self.operand, call.args)
         (cx, cy), (bx, by) = call.kwargs["contract"], call.kwargs["batch"]
@@ -488,7 +491,7 @@ class _Plan:
         return self.define(z, out)
 
     def _matrix(self, v, order, shape, scratch):
-        """A source for `v` transposed and reshaped; a copy goes into a block that `scratch` notes."""
+        """A source for `v` transposed and reshaped; `scratch` notes the block of a copy."""
         shape = tuple(map(int, shape))
         if v.array is not None:
             turned = v.array.transpose(order)
@@ -553,7 +556,7 @@ class _Plan:
         )
         return self.define(y, out)
 
-    # Places ------------------------------------------------------------------------------------
+    # Places ---------------------------------------------
     def _concatenate(self, call):
         (y,) = call.outputs
         out = self.place(y)
@@ -582,7 +585,7 @@ class _Plan:
             self.line("{}({}, {}[{}])", np.copyto, inside, v, kept)
         return self.define(y, out)
 
-    # Loops -------------------------------------------------------------------------------------
+    # Loops ---------------------------------------------
     def _scan(self, call):
         """A scan whose body writes each step's results to where they belong."""
         body, carry, xs, length, backwards = (
@@ -684,7 +687,9 @@ RULES = {
 }
 SPECIAL = {p.erf, p.erfc, p.erfinv, p.lgamma, p.digamma, p.i0e, p.i1e}
 FRESH = {
-    p.convolution, p.convolution_input_grad, p.convolution_kernel_grad, p.max_pool, p.max_pool_grad, p.max_pool_pick,
-    p.sum_pool, p.scatter, p.scatter_along, p.take, p.gather_along, p.sort, p.argsort, p.random_bits, p.random_uniform,
+    p.convolution, p.convolution_input_grad, p.convolution_kernel_grad, p.max_pool,
+    p.max_pool_grad, p.max_pool_pick,
+    p.sum_pool, p.scatter, p.scatter_along, p.take, p.gather_along, p.sort, p.argsort,
+    p.random_bits, p.random_uniform,
     p.random_normal, p.iota, p.concatenate, p.dot_general, *REDUCTIONS, p.dynamic_update_slice,
 }  # fmt: skip

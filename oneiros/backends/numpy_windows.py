@@ -18,7 +18,7 @@ __all__ = [
 BLOCK = 1 << 20  # elements of unfolded windows made at a time: they stay in the cache
 
 
-# Frames: zeros or another value around and between elements -----------------------------------------------
+# Frames: zeros or another value around and between elements ---
 def spans(shape, widths):
     """The framed shape, and for each axis which elements stay and where they come to lie."""
     whole, kept, places = [], [], []
@@ -87,7 +87,7 @@ def _wide(f):
     return kernel
 
 
-# Convolution ----------------------------------------------------------------------------------------------
+# Convolution ---------------------------------------------
 def _windows(x, window, out, strides, dilation):
     """A view of `x`, (batch, *out, *window, channels)."""
     batch, *spatial, channels = x.strides
@@ -190,7 +190,8 @@ def convolution_input_grad(
     if _narrow(g):
         wide = g.astype(np.float32), kernel.astype(np.float32)
         return convolution_input_grad(
-            *wide, input_shape=input_shape, strides=strides, padding=padding, lhs_dilation=lhs_dilation,
+            *wide, input_shape=input_shape, strides=strides, padding=padding,
+            lhs_dilation=lhs_dilation,
             rhs_dilation=rhs_dilation, groups=groups,
         ).astype(g.dtype)  # fmt: skip
     widths = _widths(padding, lhs_dilation)
@@ -222,7 +223,8 @@ def convolution_kernel_grad(
     if _narrow(g):
         wide = g.astype(np.float32), x.astype(np.float32)
         return convolution_kernel_grad(
-            *wide, kernel_shape=kernel_shape, strides=strides, padding=padding, lhs_dilation=lhs_dilation,
+            *wide, kernel_shape=kernel_shape, strides=strides, padding=padding,
+            lhs_dilation=lhs_dilation,
             rhs_dilation=rhs_dilation, groups=groups,
         ).astype(g.dtype)  # fmt: skip
     x = framed(x, _widths(padding, lhs_dilation))
@@ -240,7 +242,7 @@ def convolution_kernel_grad(
     return total.transpose(1, 0, 2).reshape(kernel_shape)
 
 
-# Pooling: axis by axis where the reduction allows ----------------------------------------------------------
+# Pooling: axis by axis where the reduction allows ---
 def _along(axis, rank, piece):
     return (slice(None),) * axis + (piece,) + (slice(None),) * (rank - axis - 1)
 

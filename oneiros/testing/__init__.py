@@ -2,5 +2,6 @@
 
     python -m oneiros.testing NAME [--quick]
 
-`cases` holds the rows, `kit` the checks. A backend under development runs it until the table is clean.
+`cases` and `op_cases` hold the rows, `kit` the checks. A backend under development runs it until
+the table is clean.
 """

@@ -1,4 +1,4 @@
-"""`python -m oneiros.testing NAME [--quick]`: a table of what conforms; exit code 1 on a failure."""
+"""`python -m oneiros.testing NAME [--quick]`: a table of what conforms; exit code 1 if not all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-MARKS = {"fine": "[green]✓[/]", "wrong": "[bold red]✗[/]", "unsupported": "[yellow]–[/]", None: ""}
+MARKS = {"fine": "[green]✓[/]", "wrong": "[red]✗[/]", "unsupported": "[yellow]–[/]", None: ""}
 
 
 def main(arguments=None):

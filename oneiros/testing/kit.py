@@ -1,8 +1,8 @@
 """The battery that every backend must pass, over the rows of `cases.py`.
 
-A check gives None if all is well, or says what is wrong; `UnsupportedOp` stands for what a backend names as missing.
-Derivatives are checked in two steps: our rules against numeric derivatives, in float64 on NumPy; then the backend's
-values of the derivative's graph against NumPy's.
+A check gives None if all is well, or says what is wrong; what a backend refuses is unsupported.
+Derivatives are checked in two steps: our rules against numeric derivatives, in float64 on NumPy;
+then the backend's values of the derivative's graph against NumPy's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import oneiros.ops
 from oneiros.core import backend, config, tree
 from oneiros.core import primitives as p
 from oneiros.core.autodiff import NotDifferentiable, gradient, is_differentiable
-from oneiros.core.backend import UnsupportedOp
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.graph import Graph, input_symbol, run, trace
 from oneiros.core.op import OPS, infer
@@ -92,7 +91,8 @@ def difference(got, want, tolerance):
             scale = max(1.0, np.abs(finite).max(initial=0))
             if not np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
                 with np.errstate(all="ignore"):
-                    return f"output {i} is off by {np.nanmax(np.abs(a - b)):.2g}, which is over {tolerance * scale:.2g}"
+                    off = np.nanmax(np.abs(a - b))
+                return f"output {i} is off by {off:.2g}, which is over {tolerance * scale:.2g}"
         elif not np.array_equal(a, b):
             return f"output {i} differs: {a.ravel()[:6]} for {b.ravel()[:6]}"
     return None
@@ -181,7 +181,7 @@ def inner(xs, ys):
 
 
 class Derivative:
-    """The row's function y(x) projected on random directions, and its derivatives as graphs of (x, c, d)."""
+    """The row's function y(x) on random directions; its derivatives as graphs of (x, c, d)."""
 
     def __init__(self, row, dtype):
         self.args = cast_args(row.args, dtype)
@@ -258,7 +258,7 @@ def rules(row, engine, step=1e-6):
     grads = quiet_run(f.first(), [*f.arrays, *f.c])
     for g, i in zip(grads, f.wrt):
         if g.shape != f.arrays[i].shape or dtype_name(g.dtype) != dtype_name(f.arrays[i].dtype):
-            return f"cotangent {dtype_name(g.dtype)}{g.shape} of {f.arrays[i].dtype}{f.arrays[i].shape}"
+            return f"cotangent {spec_of(g)} of {spec_of(f.arrays[i])}"
     numeric = (f.project(f.moved(f.d, step)) - f.project(f.moved(f.d, -step))) / (2 * step)
     if not np.isclose(inner(grads, f.d), numeric, rtol=1e-5, atol=1e-6):
         return f"order 1: {inner(grads, f.d):.8g} for {numeric:.8g}"
@@ -402,28 +402,41 @@ def _loop(rng, pick):
     return ys if rng.random() < 0.7 else state
 
 
+def _order(rng, x):
+    return tuple(map(int, rng.permutation(len(x.shape))))
+
+
+FEW = np.array([0, 2, 0], "int32")
+ON_ANY = [  # functions of a generator and an array
+    *[lambda rng, x, t=t: t(x) for t in (p.tanh, p.sin, p.sigmoid, p.negative, p.abs)],
+    lambda rng, x: p.select(p.greater(x, 0.1), x, [0.0, p.sin(x)][rng.integers(2)]),
+    lambda rng, x: p.select(p.greater(x, 0.1), p.cos(x), x),
+    lambda rng, x: p.reshape(x, shape=tuple(x.shape[::-1])),
+    lambda rng, x: p.reshape(x, shape=(x.size,)),
+    lambda rng, x: p.transpose(x, order=_order(rng, x)),
+    lambda rng, x: p.reverse(x, axes=_axes(rng, x)),
+    lambda rng, x: p.reduce_sum(x, axes=_axes(rng, x)),
+    lambda rng, x: p.broadcast_to(x, shape=(2, *x.shape)),
+    lambda rng, x: p.pad(x, widths=((1, 0, 1),) * len(x.shape), value=0.5),
+]
+ON_ROWS = [  # the same, of arrays that have a first axis
+    lambda rng, x: p.reduce_max(x, axes=(0,)),
+    lambda rng, x: p.concatenate(x, p.sin(x), axis=0),
+    lambda rng, x: p.cumsum(x, axis=0, reverse=bool(rng.integers(2))),
+    lambda rng, x: p.take(x, FEW, axis=0),
+]
 STEPS = [
-    *[lambda rng, pick, t=t: t(pick()) for t in (p.tanh, p.sin, p.sigmoid, p.negative, p.abs)],
-    *[lambda rng, pick, t=t: _alike(rng, pick, t) for t in (p.add, p.multiply, p.subtract, p.maximum)],
-    lambda rng, pick: p.select(p.greater(x := pick(), 0.1), x, [0.0, p.sin(x)][rng.integers(2)]),
-    lambda rng, pick: p.select(p.greater(x := pick(), 0.1), p.cos(x), x),
-    lambda rng, pick: p.reshape(x := pick(), shape=tuple(x.shape[::-1])),
-    lambda rng, pick: p.reshape(x := pick(), shape=(x.size,)),
-    lambda rng, pick: p.transpose(x := pick(), order=tuple(map(int, rng.permutation(len(x.shape))))),
-    lambda rng, pick: p.reverse(x := pick(), axes=_axes(rng, x)),
-    lambda rng, pick: p.reduce_sum(x := pick(), axes=_axes(rng, x)),
-    lambda rng, pick: p.reduce_max(x, axes=(0,)) if (x := pick()).shape and x.size else None,
-    lambda rng, pick: p.broadcast_to(x := pick(), shape=(2, *x.shape)),
-    lambda rng, pick: p.concatenate(x, p.sin(x), axis=0) if (x := pick()).shape else None,
-    lambda rng, pick: p.pad(x := pick(), widths=((1, 0, 1),) * len(x.shape), value=0.5),
-    lambda rng, pick: p.cumsum(x, axis=0, reverse=bool(rng.integers(2))) if (x := pick()).shape else None,
-    lambda rng, pick: p.take(x, np.array([0, 2, 0], "int32"), axis=0) if (x := pick()).shape and x.shape[0] else None,
-    _dot, _cut, _loop,
-]  # fmt: skip
+    *[lambda rng, pick, f=f: f(rng, pick()) for f in ON_ANY],
+    *[lambda rng, pick, f=f: f(rng, x) if (x := pick()).shape else None for f in ON_ROWS],
+    *[lambda rng, pick, t=t: _alike(rng, pick, t) for t in (p.add, p.multiply, p.maximum)],
+    _dot,
+    _cut,
+    _loop,
+]
 
 
 def random_graphs(engine, count=30):
-    """Compiled graphs of random primitives, run twice and with donated inputs, and their derivatives."""
+    """Compiled random graphs, run twice and with donated inputs, and their derivatives."""
     for seed in range(count):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
@@ -546,7 +559,7 @@ def op_shapes(name, call, engine):
 
 
 def op_steps(name, call, engine):
-    """Traced with the backend's faster kernels, compiled: value and derivative are those of the body."""
+    """With the backend's faster kernels, compiled: value and derivative are the body's."""
     if name in op_cases.EAGER:
         return SKIP
     function, args, named = call
@@ -595,14 +608,14 @@ CHECKS = {
     "native": native,
 }
 WHOLE = {"random graphs": random_graphs, "noise": noise}
-# Layers and training curves join `WHOLE` here: functions of a backend that give None or what is wrong.
+# Layers and training curves join `WHOLE`: functions of a backend that give None or what is wrong.
 
 
 def check(function, *args):
     """None, "unsupported: …" or what is wrong, exceptions included."""
     try:
         return function(*args)
-    except UnsupportedOp as error:
+    except NotImplementedError as error:  # UnsupportedOp, or a refusal of the framework's
         return f"unsupported: {error}"
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -611,13 +624,13 @@ def check(function, *args):
 
 
 def conformance(name, quick=False, only=""):
-    """Run everything on the backend `name`: a dict from what was checked to a list of what is wrong."""
+    """Run all on the backend `name`: for each primitive and op, its checks and what is wrong."""
     config.set_backend(name)
     engine = backend.current()
     found = collections.defaultdict(lambda: collections.defaultdict(list))
     done = collections.Counter()
     for row in cases.PRIMITIVE_ROWS:
-        if only not in row.name or quick and done[row.name] >= 2:
+        if only not in row.name or (quick and done[row.name] >= 2):
             continue
         done[row.name] += 1
         for label, function in CHECKS.items():

@@ -1,9 +1,10 @@
 """Factorizations, solves and Fourier transforms over the last axes; all leading axes are batches.
 
-Derivatives: Giles, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation"
-(2008); Murray, "Differentiation of the Cholesky decomposition" (2016); Seeger et al., "Auto-differentiating linear
-algebra" (2017); Roberts and Roberts, "QR and LQ decomposition matrix backpropagation algorithms" (2020).
-Of a complex function the cotangent of `a @ x` is `a^H @ g`.
+Derivatives: Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation" (2008); Murray, "Differentiation of the Cholesky decomposition" (2016); Seeger et
+al., "Auto-differentiating linear algebra" (2017); Roberts and Roberts, "QR and LQ decomposition
+matrix backpropagation algorithms" (2020). Of a complex function the cotangent of `a @ x` is
+`a^H @ g`.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ from oneiros.core.primitives.shaping import (
 from oneiros.core.spec import Spec, spec_of
 
 __all__ = [
-    "cholesky", "det", "eig", "eigh", "fft", "inverse", "irfft", "lu", "qr", "rfft", "slogdet", "solve", "svd",
+    "cholesky", "det", "eig", "eigh", "fft", "inverse", "irfft", "lu", "qr", "rfft", "slogdet",
+    "solve", "svd",
     "triangular_solve",
 ]  # fmt: skip
 
 COMPLEX = {"float32": "complex64", "float64": "complex128"}
 
 
-# Parts of the formulas ---------------------------------------------------------------------------------
+# Parts of the formulas ---------------------------------------------
 def _adjoint(x):
     """The last two axes swapped, conjugated if complex."""
     rank = len(x.shape)
@@ -130,7 +132,7 @@ def _refuse(what):
     return NotDifferentiable(what)
 
 
-# Factorizations -----------------------------------------------------------------------------------------
+# Factorizations ---------------------------------------------
 @primitive
 def cholesky(x):
     """The lower triangular `l` with `l @ l^H = x`; only the lower triangle of `x` is read."""
@@ -146,7 +148,10 @@ def _(g, y, x):
 
 @primitive
 def qr(x, *, mode):
-    """`q` with orthonormal columns and the upper triangular `r` with `q @ r = x`: "reduced" or "complete"."""
+    """`q` with orthonormal columns and the upper triangular `r` with `q @ r = x`.
+
+    `mode` is "reduced" or "complete".
+    """
     *lead, m, n = x.shape
     k = m if mode == "complete" else min(m, n)
     return x.but(shape=(*lead, m, k)), x.but(shape=(*lead, k, n))
@@ -220,7 +225,10 @@ def _(g, y, x, *, full_matrices, compute_uv):
 
 @primitive
 def eigh(x):
-    """The rising eigenvalues of Hermitian matrices and, as columns, the eigenvectors; the lower triangle is read."""
+    """The rising eigenvalues of Hermitian matrices and, as columns, the eigenvectors.
+
+    Only the lower triangle needs to be there.
+    """
     _square(x, "eigh")
     return Spec(x.shape[:-1], _real(spec_of(x).dtype)), x.but()
 
@@ -236,7 +244,7 @@ def _(g, y, x):
 
 @primitive
 def eig(x):
-    """The eigenvalues of square matrices and, as columns, the eigenvectors, both complex; no derivative."""
+    """The complex eigenvalues of square matrices and, as columns, eigenvectors; no derivative."""
     _square(x, "eig")
     dtype = COMPLEX.get(spec_of(x).dtype, spec_of(x).dtype)
     return Spec(x.shape[:-1], dtype), Spec(x.shape, dtype)
@@ -244,7 +252,7 @@ def eig(x):
 
 @primitive
 def lu(x):
-    """`l` and `u` in one matrix (`l` without its unit diagonal), the row swaps, and the permutation they make.
+    """`l` and `u` in one matrix (`l` without its diagonal of ones), row swaps, and permutation.
 
     `l @ u` is `x` with row `permutation[i]` in place `i`; swaps and permutation are int32.
     """
@@ -269,14 +277,15 @@ def _(g, y, x):
     return [_mm(select(swap, ones_of(x), 0.0), both)]
 
 
-# Solves ---------------------------------------------------------------------------------------------------
+# Solves ---------------------------------------------
 @primitive
 def solve(a, b):
     """The `x` with `a @ x = b`, for matrices `a` (..., n, n) and `b` (..., n, k)."""
     _square(a, "solve")
     if a.shape[:-1] != b.shape[:-1]:
         raise ValueError(
-            f"solve: a right side of shape {tuple(b.shape)} does not fit a matrix of {tuple(a.shape)}"
+            f"solve: a right side of shape {tuple(b.shape)} does not fit a matrix "
+            f"of {tuple(a.shape)}"
         )
     return b
 
@@ -293,7 +302,8 @@ def triangular_solve(a, b, *, lower, adjoint):
     _square(a, "triangular_solve")
     if a.shape[:-1] != b.shape[:-1]:
         raise ValueError(
-            f"triangular_solve: a right side of shape {tuple(b.shape)} does not fit a matrix of {tuple(a.shape)}"
+            f"triangular_solve: a right side of shape {tuple(b.shape)} does not fit a matrix "
+            f"of {tuple(a.shape)}"
         )
     return b
 
@@ -342,10 +352,10 @@ def _(g, y, x):
     return [None if g[1] is None else _adjoint(inverse(x)) * _as(_column(_column(g[1])), x)]
 
 
-# Fourier transforms -------------------------------------------------------------------------------------------
+# Fourier transforms ---------------------------------------------
 @primitive
 def fft(x, *, inverse):
-    """The discrete Fourier transform of the complex last axis; the inverse one is divided by its length."""
+    """The Fourier transform of the complex last axis; the inverse one is divided by its length."""
     return x
 
 
