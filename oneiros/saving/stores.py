@@ -110,7 +110,9 @@ def save_shards(model, filepath, max_shard_size):
     """Write the weights to files of at most `max_shard_size` GB each, and an index of them.
 
     `filepath` ends in `.weights.json`; the shards stand beside it: `NAME_00000.weights.h5`, ….
-    An array that is larger than that has a shard to itself.
+
+    Raises:
+        ValueError: if an array is larger than that.
     """
     stem = os.path.basename(filepath).removesuffix(".weights.json")
     limit, shards, places, total = int(max_shard_size * 1024**3), [hdf5_writer.Node()], {}, 0
@@ -120,7 +122,11 @@ def save_shards(model, filepath, max_shard_size):
         node = shards[-1].at(f"{path}/vars")
         node.attrs.update(entry.attrs)
         for key, array in entry.arrays.items():
-            if array.nbytes > room and room < limit:
+            if array.nbytes > limit:
+                raise ValueError(
+                    f"max_shard_size is {limit} bytes; '{path}/{key}' alone takes {array.nbytes}"
+                )
+            if array.nbytes > room:
                 shards.append(hdf5_writer.Node())
                 room = limit
             shards[-1].at(f"{path}/vars")[key] = array
