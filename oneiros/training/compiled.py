@@ -173,6 +173,12 @@ class CompileMetrics:
         for metric in self.metrics:
             metric.reset_state()
 
+    # Custom steps pass the state along, as with any metric.
+    _holding = metric_room.Metric._holding
+    stateless_update_state = metric_room.Metric.stateless_update_state
+    stateless_result = metric_room.Metric.stateless_result
+    stateless_reset_state = metric_room.Metric.stateless_reset_state
+
     def get_config(self):
         return {"metrics": self.given[0], "weighted_metrics": self.given[1]}
 
