@@ -240,33 +240,33 @@ class MultiOptimizer(Optimizer):
         optimizer_map: An `OptimizerMap`, or a function of a variable that returns its optimizer.
     """
 
+    optimizers = None  # a list, in order; an attribute, by whose name files know it
+
     def __init__(self, optimizer_map, loss_scale_factor=None, name=None):
-        self._parts = None
         super().__init__(learning_rate=0.0, name=name)
         if not callable(optimizer_map):
             raise TypeError(
                 "MultiOptimizer: `optimizer_map` must be an OptimizerMap or a function; got "
                 f"{optimizer_map!r}"
             )
-        self.optimizer_map, self._parts = optimizer_map, []
+        self.optimizer_map, self.optimizers = optimizer_map, []
         if isinstance(optimizer_map, OptimizerMap):
             for optimizer in (*optimizer_map.values(), optimizer_map.default_optimizer):
                 self._take(optimizer)
         self.loss_scale_factor = loss_scale_factor
 
     def _take(self, optimizer):
-        if not any(optimizer is o for o in self._parts):
-            self._parts.append(optimizer)
-
-    @property
-    def optimizers(self):
-        """The optimizers, in order."""
-        return list(self._parts)
+        """The place of an optimizer in the list, where it is put if it is not there."""
+        for i, known in enumerate(self.optimizers):
+            if known is optimizer:
+                return i
+        self.optimizers.append(optimizer)
+        return len(self.optimizers) - 1
 
     @property
     def variables(self):
         """Its variables, then those of its optimizers."""
-        return [*self._variables, *(v for o in self._parts or () for v in o.variables)]
+        return [*self._variables, *(v for o in self.optimizers or () for v in o.variables)]
 
     @property
     def learning_rate(self):
@@ -275,7 +275,7 @@ class MultiOptimizer(Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value):
-        if self._parts is not None:
+        if self.optimizers is not None:
             raise AttributeError(
                 "a MultiOptimizer has no learning rate; set those of its `optimizers`"
             )
@@ -289,23 +289,17 @@ class MultiOptimizer(Optimizer):
     @loss_scale_factor.setter
     def loss_scale_factor(self, value):
         self._scale = value
-        for optimizer in self._parts or ():
+        for optimizer in self.optimizers or ():
             optimizer.loss_scale_factor = value
 
     def build(self, var_list):
         """Make the state for these variables."""
         if self.built:
             return
-        groups = {}
-        self._of = {}
-        for v in var_list:
-            optimizer = self.optimizer_map(v)
-            self._take(optimizer)
-            groups.setdefault(id(optimizer), []).append(v)
-            self._of[id(v)] = optimizer
-        for optimizer in self._parts:
+        self._of = {id(v): self._take(self.optimizer_map(v)) for v in var_list}
+        for i, optimizer in enumerate(self.optimizers):
             optimizer.loss_scale_factor = self._scale or optimizer.loss_scale_factor
-            optimizer.build(groups.get(id(optimizer), []))
+            optimizer.build([v for v in var_list if self._of[id(v)] == i])
         super().build(var_list)
 
     def apply(self, grads, trainable_variables=None):
@@ -326,19 +320,19 @@ class MultiOptimizer(Optimizer):
         )
         for g, v in zip(grads, variables, strict=True):
             self._check_known(v)
-            pair = groups.setdefault(id(self._of[id(v)]), ([], []))
+            pair = groups.setdefault(self._of[id(v)], ([], []))
             pair[0].append(g)
             pair[1].append(v)
-        for optimizer in self._parts:
-            own_grads, own = groups.get(id(optimizer), ((), ()))
+        for i, optimizer in enumerate(self.optimizers):
+            own_grads, own = groups.get(i, ((), ()))
             if any(g is not None for g in own_grads):
                 optimizer.apply(own_grads, own)
         self._iterations.assign_add(1)
 
     def finalize_variable_values(self, var_list):
         """As each of its optimizers does it."""
-        for optimizer in self._parts:
-            own = [v for v in var_list if self._of.get(id(v)) is optimizer]
+        for i, optimizer in enumerate(self.optimizers):
+            own = [v for v in var_list if self._of.get(id(v)) == i]
             if own:
                 optimizer.finalize_variable_values(own)
 
