@@ -35,14 +35,17 @@ class Backend:
         faster: Name of a composite op to a kernel with the op's own signature.
         array_types: A predicate over types, true for this backend's arrays.
         native: Whether eager tensors and autodiff are the framework's own.
+        kept_wide: 64-bit dtypes that promotion leaves as they are here; others are narrowed.
     """
 
     native = False
+    kept_wide = ()
+    fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
 
     def __init__(self, name, primitives, faster=None):
         self.name, self.primitives, self.faster = name, primitives, faster or {}
         LOADED[name] = self
-        FASTER.update(self.faster)
+        FASTER.update(self.faster, self.fused)
 
     # What each backend defines ---------------------------------------------------------------
     def owns(self, kind):
@@ -109,6 +112,10 @@ class Backend:
     def devices(self):
         """The names of the devices that this backend sees."""
         return ["cpu:0"]
+
+    def fuse(self, body, count):
+        """`body` as one compiled function of its first `count` arguments, for eager calls."""
+        raise NotImplementedError
 
     # What follows ----------------------------------------------------------------------------
     def kernel(self, primitive):

@@ -3,7 +3,7 @@
 A dtype is a string wherever the library holds one. Promotion follows a lattice: the result is the
 least dtype that stands above all the given ones. Python's `int`, `float` and `complex` have places
 of their own in it, low down, so that a plain number never widens an array. 64-bit results are
-narrowed, as in Keras; only TensorFlow, whose GPU variables need them, keeps int64 and float64.
+narrowed, as in Keras, but for those that the backend keeps (`Backend.kept_wide`).
 """
 
 import functools
@@ -54,8 +54,8 @@ ABOVE = {
     "complex128": (),
 }
 PYTHON = {int: "an int", float: "a float", complex: "a complex"}
+BY_WIDTH = {int: ("int32", "int64"), complex: ("complex64", "complex128")}
 NARROWED = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
-KEPT_WIDE = {"tensorflow": ("int64", "float64")}
 
 
 def result_type(*dtypes):
@@ -104,9 +104,12 @@ def standardize_dtype(dtype):
         pass
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     name = str(name).rpartition(".")[2]  # torch.float32
+    kind = int if name == "int" else dtype
+    if isinstance(kind, type) and kind in BY_WIDTH:
+        name = BY_WIDTH[kind]["int64" in _kept_wide()]
     if name not in ALLOWED:
         raise ValueError(f"`dtype` must be one of {', '.join(sorted(ALLOWED))}; got {dtype!r}")
-    if isinstance(dtype, (type, np.dtype)):
+    if isinstance(dtype, (type, np.dtype)) or kind is int:
         _known[dtype] = name
     return name
 
@@ -206,7 +209,14 @@ def _promoted(names):
 
 
 def _narrow(name):
-    return name if name in KEPT_WIDE.get(config.backend(), ()) else NARROWED.get(name, name)
+    """`name`, or a 64-bit dtype's narrower one if the backend does not keep it."""
+    return name if name not in NARROWED or name in _kept_wide() else NARROWED[name]
+
+
+def _kept_wide():
+    from oneiros.core import backend
+
+    return backend.current().kept_wide
 
 
 _results = {}
@@ -215,11 +225,8 @@ _known = {}
 
 def _forget(_changed):
     """Drop what was worked out under other settings."""
-    wide = "int64" in KEPT_WIDE.get(config.backend(), ())
-    integer = "int64" if wide else "int32"
     _known.clear()
-    _known.update({int: integer, "int": integer, float: "float32", bool: "bool", str: "string"})
-    _known.update({complex: "complex128" if wide else "complex64", None: config.floatx()})
+    _known.update({float: "float32", bool: "bool", str: "string", None: config.floatx()})
     _results.clear()
     _promoted.cache_clear()
     np_dtype.cache_clear()
