@@ -272,10 +272,11 @@ def _special_config(obj):
 
 def history(symbol):
     """Where a symbol comes from: its maker's name, which use of the maker, which output of that."""
+    from oneiros.core.operation import index_of, operation_of
+
     if symbol.call is None:
         return getattr(symbol, "origin", None)
-    nodes = getattr(symbol.call.target, "_inbound_nodes", [symbol.call])
-    return [symbol.call.target.name, nodes.index(symbol.call), symbol.index]
+    return [operation_of(symbol.call).name, index_of(symbol.call), symbol.index]
 
 
 def _tagged(kind, **config):
