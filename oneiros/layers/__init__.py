@@ -1,8 +1,10 @@
 """Layers."""
 
+from oneiros.layers.attention import *  # noqa: F403
 from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.convolutional import *  # noqa: F403
 from oneiros.layers.core import *  # noqa: F403
+from oneiros.layers.einsum_dense import *  # noqa: F403
 from oneiros.layers.input_layer import Input, InputLayer
 from oneiros.layers.merging import *  # noqa: F403
 from oneiros.layers.normalization import *  # noqa: F403

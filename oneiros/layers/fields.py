@@ -129,11 +129,12 @@ class DataFormat:
 
 
 class Seed:
-    """A seed; the layer's `seed_generator` is made from it."""
+    """A seed; the layer's `seed_generator` is made from it, unless its noise has the strength 0."""
 
     @staticmethod
     def convert(value, layer, name):
         from oneiros.random import SeedGenerator
 
-        layer.seed_generator = SeedGenerator(value)
+        if getattr(layer, "rate", None) != 0 and getattr(layer, "stddev", None) != 0:
+            layer.seed_generator = SeedGenerator(value)
         return value
