@@ -73,14 +73,14 @@ class NumPy(backend.Backend):
 
 # Elementwise ---------------------------------------------
 def is_low(x):
-    """Whether `x` holds floats of less than 32 bits (NumPy calls the kinds of ml_dtypes "V")."""
-    return x.dtype.kind == "V" or x.dtype.char == "e"
+    """Whether `x` holds floats of less than 32 bits."""
+    return numpy_windows.is_low(x.dtype)
 
 
 def fit(xs):
     """`xs` with plain floats as scalars of the dtype beside them, if NumPy would widen that."""
     dtype = next((x.dtype for x in xs if type(x) not in (bool, int, float, complex)), None)
-    if dtype is None or dtype.kind != "V":
+    if dtype is None or not numpy_windows.is_low(dtype):
         return xs
     return [dtype.type(x) if type(x) in (bool, int, float) else x for x in xs]
 
@@ -247,7 +247,7 @@ def extreme(ufunc, bound):
 
 def arg(f):
     def kernel(x, *, axis):
-        x = x.astype(np.float32) if x.dtype.kind == "V" else x
+        x = x.astype(np.float32) if is_low(x) else x
         return np.asarray(f(x, axis=axis)).astype(np.int32)
 
     return kernel
@@ -265,7 +265,7 @@ def running(ufunc):
 
 
 def argsort(x, *, axis):
-    x = x.astype(np.float32) if x.dtype.kind == "V" else x
+    x = x.astype(np.float32) if is_low(x) else x
     return np.argsort(x, axis=axis, kind="stable").astype(np.int32)
 
 

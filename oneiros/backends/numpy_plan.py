@@ -475,7 +475,7 @@ class _Plan:
     def _dot(self, call):
         (z,), (x, y) = call.outputs, map(self.operand, call.args)
         (cx, cy), (bx, by) = call.kwargs["contract"], call.kwargs["batch"]
-        if x.dtype.kind == "V" or x.dtype.char == "e":
+        if numpy_windows.is_low(x.dtype):
             return NotImplemented
         free_x = [i for i in range(len(x.shape)) if i not in cx and i not in bx]
         free_y = [i for i in range(len(y.shape)) if i not in cy and i not in by]
@@ -519,7 +519,7 @@ class _Plan:
         (y,), v, axes = call.outputs, self.operand(call.args[0]), call.kwargs["axes"]
         ufunc, empty_too = REDUCTIONS[call.target]
         size = math.prod(v.shape)
-        if v.dtype.kind == "V" or v.dtype.char == "e" or not (size or empty_too):
+        if numpy_windows.is_low(v.dtype) or not (size or empty_too):
             return NotImplemented
         out = self.place(y)
         rows = math.prod(v.shape[: len(axes)])
@@ -544,7 +544,7 @@ class _Plan:
 
     def _arg(self, call):
         (y,), v = call.outputs, self.operand(call.args[0])
-        if v.dtype.kind == "V":
+        if numpy_windows.is_low(v.dtype):
             return NotImplemented
         out = self.place(y)
         method = call.target.name

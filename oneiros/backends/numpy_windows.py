@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 __all__ = [
-    "convolution", "convolution_input_grad", "convolution_kernel_grad", "framed", "max_pool",
+    "convolution", "convolution_input_grad", "convolution_kernel_grad", "framed", "is_low", "max_pool",
     "max_pool_grad", "max_pool_pick", "spans", "sum_pool", "sum_pool_grad", "unframed",
 ]  # fmt: skip
 
@@ -71,8 +71,13 @@ def _widths(padding, dilation=None):
     ]
 
 
+def is_low(dtype):
+    """Whether a dtype is one of floats below 32 bits (most of those of ml_dtypes have the kind V)."""
+    return dtype.kind in "fV" and dtype.itemsize < 4
+
+
 def _narrow(x):
-    return x.dtype.kind == "V" or x.dtype.char == "e"
+    return is_low(x.dtype)
 
 
 def _wide(f):
