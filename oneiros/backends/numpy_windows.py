@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 __all__ = [
-    "convolution", "convolution_input_grad", "convolution_kernel_grad", "framed", "is_low", "max_pool",
-    "max_pool_grad", "max_pool_pick", "spans", "sum_pool", "sum_pool_grad", "unframed",
+    "convolution", "convolution_input_grad", "convolution_kernel_grad", "framed", "is_low",
+    "max_pool", "max_pool_grad", "max_pool_pick", "spans", "sum_pool", "sum_pool_grad", "unframed",
 ]  # fmt: skip
 
 BLOCK = 1 << 20  # elements of unfolded windows made at a time: they stay in the cache
@@ -72,7 +72,7 @@ def _widths(padding, dilation=None):
 
 
 def is_low(dtype):
-    """Whether a dtype is one of floats below 32 bits (most of those of ml_dtypes have the kind V)."""
+    """Whether a dtype is one of floats below 32 bits (most of ml_dtypes have the kind V)."""
     return dtype.kind in "fV" and dtype.itemsize < 4
 
 
