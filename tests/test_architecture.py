@@ -1,7 +1,7 @@
 """How the library hangs together: who imports whom, where backends are named, what is loaded when.
 
-Imports are read from the source (`ast`), so that those inside functions count too. A new room gets a
-place in `ORDER`; an import inside a function that points upward, a row in `UPWARD`.
+Imports are read from the source (`ast`), so that those inside functions count too. A new room gets
+a place in `ORDER`; an import inside a function that points upward, a row in `UPWARD`.
 """
 
 import ast
@@ -32,7 +32,7 @@ layers
 callbacks saving
 training
 models
-applications preprocessing datasets distillation export visualization wrappers legacy dtensor distribution trainers
+applications preprocessing datasets distillation export visualization wrappers legacy distribution
 testing
 cli
 __main__
@@ -78,8 +78,8 @@ NAMED = {
 # Primitives without a derivative, and why.
 NO_DERIVATIVE = {
     "integer or boolean results": """bitcast floor_divide equal not_equal less less_equal greater
-        greater_equal isfinite isnan isinf logical_not logical_and logical_or logical_xor bitwise_not
-        bitwise_and bitwise_or bitwise_xor shift_left shift_right argmax argmin argsort reduce_any
+        greater_equal isfinite isnan isinf logical_not logical_and logical_or logical_xor
+        bitwise_not bitwise_and bitwise_or bitwise_xor shift_left shift_right argmax argmin argsort reduce_any
         reduce_all""",
     "no inputs to differentiate by": "iota random_bits random_uniform random_normal",
     "moves by one representable number": "nextafter",
