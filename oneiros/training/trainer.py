@@ -776,7 +776,9 @@ class _Looped:
         cached = data.__dict__.get("_on_device")
         if cached is None:
             cached = data._on_device = [engine.to_array(v) for v in arrays]
-        self.arrays, self.order = cached, engine.to_array(np.asarray(order, np.int32))
+        rows = np.zeros(max(data.size, len(order)), np.int32)  # one length, so one compilation
+        rows[: len(order)] = order
+        self.arrays, self.order = cached, engine.to_array(rows)
         self.warm = compiled.__dict__.get("warm", False)
 
     def advance(self, first, count):
