@@ -386,18 +386,11 @@ def place(x, row, updates, mode):
         raise ValueError(f"scatter: mode must be set, add, mul, max or min; got {mode!r}")
     dtype = x.dtype
     x, updates = (v.astype(np.float32) if is_low(v) else v for v in (x, updates))
-    x = np.array(x)
-    if x.shape[1] == 1:
-        AT[mode].at(x[:, 0], row, updates[:, 0])
-    elif len(row):  # rows of one place are joined first: ufunc.at on rows is ten times slower
-        order = np.argsort(row, kind="stable")
-        row = row[order]
-        first = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
-        updates = updates[order]
-        if len(first) < len(row):
-            row, updates = row[first], AT[mode].reduceat(updates, first, axis=0, dtype=x.dtype)
-        x[row] = AT[mode](x[row], updates)
-    return x.astype(dtype, copy=False)
+    flat = np.array(x).reshape(-1)
+    if x.shape[1] != 1:  # single elements: ufunc.at on rows is twenty times slower
+        row = (row[:, None] * x.shape[1] + np.arange(x.shape[1])).reshape(-1)
+    AT[mode].at(flat, row, updates.reshape(-1))
+    return flat.reshape(x.shape).astype(dtype, copy=False)
 
 
 KERNELS |= {
