@@ -6,6 +6,8 @@ A traced step is emitted as one function and compiled by `jax.jit` with its stat
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import math
 
 import jax
@@ -235,10 +237,40 @@ PRIMITIVES = {
 }  # fmt: skip
 
 
+FUSED = {
+    **dict.fromkeys(
+        "all any argmax argmin exp2 log_softmax logsumexp max mean median min moments nanmax nanmean nanmin "
+        "nansum prod sinc softmax square std sum tril triu var".split(), 1
+    ),
+    **dict.fromkeys(
+        "binary_crossentropy categorical_crossentropy dot isclose logaddexp matmul "
+        "sparse_categorical_crossentropy take take_along_axis".split(), 2
+    ),
+    "where": 3,
+}  # fmt: skip
+
+
 class Jax(backend.Backend):
     """See the module."""
 
     native = True
+    fused = FUSED
+
+    def fuse(self, body, count):
+        """One dispatch in place of several; numbers in place of arrays, and lists, take the body."""
+        static = list(inspect.signature(body).parameters)[count:]
+        fresh = functools.partial(body)  # traces made under other settings are not its own
+        run = jax.jit(fresh, static_argnames=static, inline=True)
+
+        def kernel(*args, **kwargs):
+            for a in args[:count]:
+                if not isinstance(a, (jax.Array, np.ndarray)):
+                    return NotImplemented
+            if len(args) < count or list in map(type, (*args, *kwargs.values())):
+                return NotImplemented
+            return run(*args, **kwargs)
+
+        return kernel
 
     def owns(self, kind):
         return issubclass(kind, (jax.Array, jax.core.Tracer))
@@ -261,7 +293,9 @@ class Jax(backend.Backend):
 
     def kernel_of(self, target):
         """The kernel of a primitive, or of a composite kept whole."""
-        return self.faster[target.name] if hasattr(target, "body") else self.kernel(target)
+        if hasattr(target, "body"):
+            return self.faster[target.name]
+        return PRIMITIVES.get(target) or self.kernel(target)
 
     def canonical_dtype(self, dtype):
         return _dtype(dtype).name
@@ -305,6 +339,10 @@ class Jax(backend.Backend):
         """Whether data may be held on the device whole: at most 2 GiB."""
         return sum(a.nbytes for a in arrays) <= 2 << 30
 
+    def abstract(self, function, specs):
+        """The shapes and dtypes that `function` gives for arrays of these specs."""
+        return jax.eval_shape(function, *[jax.ShapeDtypeStruct(s.shape, _dtype(s.dtype)) for s in specs])
+
     def is_abstract(self, x):
         return isinstance(x, jax.core.Tracer)
 
@@ -336,4 +374,16 @@ def _default_dtype(x):
     return result_type(type(leaf)) if type(leaf) in (bool, int, float, complex) else None
 
 
-BACKEND = Jax("jax", PRIMITIVES)
+def _quick(primitive, kernel):
+    """`kernel` for eager calls: compiled once per shapes and parameters, then dispatched at once.
+
+    Without it many of JAX's functions trace themselves at every call, which takes up to ten times as long.
+    """
+    parameters = inspect.signature(primitive.shape_rule).parameters.values()
+    static = [a.name for a in parameters if a.kind is a.KEYWORD_ONLY]
+    return jax.jit(kernel, static_argnames=static, inline=True)
+
+
+_OPEN = {p.cond, p.while_loop, p.scan, p.with_gradient, p.barrier, p.checkpoint}  # take functions
+EAGER = {q: k if q in _OPEN else _quick(q, k) for q, k in PRIMITIVES.items()}
+BACKEND = Jax("jax", EAGER)

@@ -15,7 +15,7 @@ import numpy as np
 from oneiros.core import backend, config
 from oneiros.core.backend import FASTER
 from oneiros.core.dtypes import is_float, np_dtype, result_type
-from oneiros.core.graph import STACK, Trace
+from oneiros.core.graph import STACK, Trace, key_of
 from oneiros.core.primitives import cast
 from oneiros.core.spec import Spec, Unknown, dtype_name
 from oneiros.core.symbol import Call, Symbol
@@ -38,7 +38,11 @@ class Op:
     def kernel(self, args):
         """The faster kernel of the backend that owns `args`, or the body."""
         owner = backend.owner({type(a) for a in args if hasattr(a, "dtype")}, self.name)
-        return (owner or backend.current()).faster.get(self.name)
+        owner = owner or backend.current()
+        kernel = owner.faster.get(self.name)
+        if kernel is None and self.name in owner.fused:
+            kernel = owner.fuse(self.body, owner.fused[self.name])
+        return kernel
 
     def __repr__(self):
         return f"<op {self.name}>"
@@ -70,7 +74,6 @@ def op(body=None, *, name=None):
 def _public(call, record):
     """`call` as the public function of an op: it knows its record and takes a derivative by hand."""
     call.op, call.body, call.name, call.vjp_rule = record, record.body, record.name, None
-    call.shape_rule = functools.partial(_shape_rule, record)
 
     def vjp(rule):
         call.vjp_rule = record.vjp_rule = rule
@@ -262,13 +265,18 @@ def _symbolic(call, args, kwargs):
         if not bound.kwargs:
             accepts = trace.keep[call.name]
             if accepts is None or accepts(*values):
-                return trace.record(call, values, {})
+                return _whole(trace, call, values)
     return call.body(*args, **kwargs)
 
 
-def _shape_rule(record, *args):
-    """The specs of an op kept whole, from its body."""
-    raise NotImplementedError
+def _whole(trace, call, values):
+    """The symbols for an op that a trace keeps whole; equal calls are recorded once."""
+    key = (call, tuple(map(key_of, values)))
+    outputs = trace.memo.get(key)
+    if outputs is None:
+        specs = infer(call.body, values)
+        outputs = trace.memo[key] = trace.add(call, values, {}, specs)
+    return outputs
 
 
 def unwrap(x):
