@@ -20,7 +20,8 @@ class Row:
 
     def __str__(self):
         shapes = ",".join("x".join(map(str, np.shape(a))) for a in self.arrays)
-        return f"{self.name}[{shapes}|{','.join(f'{k}={v}' for k, v in self.kwargs.items())}]"
+        kwargs = {k: "x".join(map(str, v.shape)) if isinstance(v, np.ndarray) else v for k, v in self.kwargs.items()}
+        return f"{self.name}[{shapes}|{','.join(f'{k}={v}' for k, v in kwargs.items())}]"
 
 
 def path(root, name):
