@@ -54,7 +54,7 @@ class Trace:
             value = simplify(*args, **params)
             if value is not None:
                 return value
-        key = (target, tuple(map(_key, args)), tuple(map(_frozen, params.items())))
+        key = (target, tuple(map(key_of, args)), tuple(map(_frozen, params.items())))
         outputs = self.memo.get(key)
         if outputs is None:
             specs = target.shape_rule(*[a if isinstance(a, Symbol) else spec_of(a) for a in args], **params)
@@ -75,7 +75,8 @@ class Trace:
         return outputs[0] if single else call.outputs
 
 
-def _key(x):
+def key_of(x):
+    """What equal arguments of calls have in common, as a hashable key."""
     if isinstance(x, Symbol):
         return id(x)
     if type(x) in (int, bool, float, complex):
@@ -83,7 +84,7 @@ def _key(x):
     if isinstance(x, (np.ndarray, np.generic)) and x.size <= 8:
         return x.dtype, x.shape, x.tobytes()
     if isinstance(x, (tuple, list)):
-        return tuple(map(_key, x))
+        return tuple(map(key_of, x))
     try:
         hash(x)
     except TypeError:
@@ -93,7 +94,7 @@ def _key(x):
 
 def _frozen(item):
     name, value = item
-    return name, _key(value)
+    return name, key_of(value)
 
 
 class Graph:
