@@ -79,8 +79,8 @@ NAMED = {
 NO_DERIVATIVE = {
     "integer or boolean results": """bitcast floor_divide equal not_equal less less_equal greater
         greater_equal isfinite isnan isinf logical_not logical_and logical_or logical_xor
-        bitwise_not bitwise_and bitwise_or bitwise_xor shift_left shift_right argmax argmin argsort reduce_any
-        reduce_all""",
+        bitwise_not bitwise_and bitwise_or bitwise_xor shift_left shift_right argmax argmin argsort
+        reduce_any reduce_all""",
     "no inputs to differentiate by": "iota random_bits random_uniform random_normal",
     "moves by one representable number": "nextafter",
     "derivatives of higher order than any op needs": "polygamma1",
