@@ -25,6 +25,7 @@ from oneiros.core.registry import (
 )
 from oneiros.core.scopes import deferred_values
 from oneiros.saving import hdf5, hdf5_writer
+from oneiros.saving.legacy import modern
 from oneiros.saving.stores import budget_of, find_in, node_of, replacing
 from oneiros.saving.weights import load_state, own_state, walk
 
@@ -33,6 +34,7 @@ __all__ = ["load_archive", "load_archive_weights", "opened_archive", "save_archi
 METADATA, CONFIG, WEIGHTS, ASSETS = "metadata.json", "config.json", "model.weights.h5", "assets/"
 KERAS_VERSION = "3.15.1"  # whose format this is
 CONFIG_LIMIT = 1 << 28  # bytes of JSON
+METADATA_LIMIT = 1 << 20
 ASSETS_LIMIT = 1 << 32  # bytes of all assets together
 
 
@@ -122,7 +124,9 @@ def _write_folder(folder, members, root, assets):
 def load_archive(filepath, custom_objects=None, compile=True, safe_mode=True):
     """The model in a `.keras` file or folder."""
     with opened_archive(filepath) as members:
-        config = _config(members, filepath)
+        config = _json(members, CONFIG, CONFIG_LIMIT, filepath)
+        if _is_of_keras_2(members, filepath):
+            config = modern(config)
         if not compile and isinstance(config, dict):
             config.pop("compile_config", None)
         with deferred_values(members.size + (1 << 30)), object_sharing():
@@ -158,15 +162,23 @@ def _load_weights(model, members, filepath, skip_mismatch=False, skip=()):
         load_state(model, find_in(root), filepath, skip_mismatch, skip, members.load_assets)
 
 
-def _config(members, filepath):
-    if CONFIG not in members:
-        raise ValueError(f"{filepath} lacks the member '{CONFIG}'")
+def _json(members, name, limit, filepath):
+    if name not in members:
+        raise ValueError(f"{filepath} lacks the member '{name}'")
+    text = members.read(name, limit)
     try:
-        return json.loads(members.read(CONFIG, CONFIG_LIMIT))
+        return json.loads(text)
     except RecursionError:
-        raise ValueError(f"{filepath}: its {CONFIG} is nested too deeply") from None
+        raise ValueError(f"{filepath}: its {name} is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{filepath}: its {CONFIG} is not valid JSON: {error}") from None
+        raise ValueError(f"{filepath}: its {name} is not valid JSON: {error}") from None
+
+
+def _is_of_keras_2(members, filepath):
+    if METADATA not in members:
+        return False
+    metadata = _json(members, METADATA, METADATA_LIMIT, filepath)
+    return isinstance(metadata, dict) and str(metadata.get("keras_version", "")).startswith("2.")
 
 
 @contextlib.contextmanager

@@ -192,8 +192,6 @@ def modern(config):
         return config
     if "class_name" not in config or not isinstance(config.get("config"), dict):
         return {k: modern(v) for k, v in config.items()}
-    if config.get("module") is not None:
-        return config
     name, inner = config["class_name"], dict(config["config"])
     if "layers" in inner and "input_layers" in inner:
         inner["layers"] = [_modern_row(row) for row in inner["layers"]]

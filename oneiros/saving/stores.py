@@ -55,12 +55,17 @@ def node_of(states):
     return root
 
 
-def find_in(*roots):
-    """A function from paths to `Entry`s, in the first of the HDF5 groups `roots` that has them."""
+def find_in(root):
+    """A function from paths to the `Entry`s in an HDF5 file; empty ones where it has none."""
+
+    old = "_layer_checkpoint_dependencies" in root
 
     def find(path):
-        found = [g for root in roots if isinstance(g := root.get(f"{path}/vars"), hdf5.Group)]
-        return Entry(*found)
+        place = f"{path}/vars"
+        if old:  # what Keras 2.12 to 2.15 called the layers of a model
+            place = f"/{place}".replace("/layers/", "/_layer_checkpoint_dependencies/")
+        found = root.get(place)
+        return Entry(found if isinstance(found, hdf5.Group) else None)
 
     return find
 

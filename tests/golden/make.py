@@ -70,7 +70,12 @@ def keras_2():
 
     def row(kind, config, *sources):
         nodes = [[[s, 0, 0, {}] for s in sources]] if sources else []
-        return {"class_name": kind, "config": config, "name": config["name"], "inbound_nodes": nodes}
+        return {
+            "class_name": kind,
+            "config": config,
+            "name": config["name"],
+            "inbound_nodes": nodes,
+        }
 
     first = {"batch_input_shape": [None, 4], "dtype": "float32", "sparse": False, "ragged": False}
     norm = {"name": "bn", "trainable": True, "dtype": "float32", "axis": [1], "momentum": 0.99}
@@ -97,7 +102,9 @@ def keras_2():
     }
     path = HERE / "keras_2.h5"
     with h5py.File(path, "w") as file:
-        file.attrs.update(model_config=json.dumps(config), keras_version="2.9.0", backend="tensorflow")
+        file.attrs.update(
+            model_config=json.dumps(config), keras_version="2.9.0", backend="tensorflow"
+        )
         group = file.create_group("model_weights")
         group.attrs["layer_names"] = [n.encode() for n in shapes]
         for layer, weights in shapes.items():

@@ -157,7 +157,13 @@ def tracked(k):
             return self._hidden
 
         def call(self, x):
-            for layer in (self.second, self._hidden, self.many[0], self.many[1][0], self.many[2]["x"]):
+            for layer in (
+                self.second,
+                self._hidden,
+                self.many[0],
+                self.many[1][0],
+                self.many[2]["x"],
+            ):
                 x = layer(x)
             return x * self.scale
 

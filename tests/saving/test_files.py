@@ -22,7 +22,9 @@ def model():
 
 def same(a, b):
     x = cases.inputs(None)
-    np.testing.assert_array_equal(np.asarray(a(x, training=False)), np.asarray(b(x, training=False)))
+    np.testing.assert_array_equal(
+        np.asarray(a(x, training=False)), np.asarray(b(x, training=False))
+    )
 
 
 @pytest.mark.parametrize("name", ["m.weights.h5", "m.weights.json", "m.safetensors"])
@@ -109,7 +111,9 @@ def test_overwriting_is_asked_for(tmp_path, monkeypatch):
 
 
 def test_shards_keep_to_their_size(tmp_path):
-    first = oneiros.Sequential([oneiros.Input((64,))] + [oneiros.layers.Dense(64) for _ in range(6)])
+    first = oneiros.Sequential(
+        [oneiros.Input((64,))] + [oneiros.layers.Dense(64) for _ in range(6)]
+    )
     size = 20_000
     first.save_weights(tmp_path / "m.weights.json", max_shard_size=size / 1024**3)
     index = json.loads((tmp_path / "m.weights.json").read_text())
@@ -162,7 +166,9 @@ def test_what_does_not_fit_is_named_with_its_shapes(ending, tmp_path):
     if ending != "h5":
         third = net(5)
         third.load_weights(path, objects_to_skip=[third.layers[1]])
-        np.testing.assert_array_equal(third.layers[0].kernel.numpy(), first.layers[0].kernel.numpy())
+        np.testing.assert_array_equal(
+            third.layers[0].kernel.numpy(), first.layers[0].kernel.numpy()
+        )
 
 
 def test_legacy_weights_are_found_by_name(tmp_path):
@@ -236,7 +242,10 @@ def saved(tmp_path, **members):
     model().save(tmp_path / "good.keras")
     with zipfile.ZipFile(tmp_path / "good.keras") as good:
         kept = {n: good.read(n) for n in good.namelist()}
-    kept |= {{"config": "config.json", "weights": "model.weights.h5"}.get(k, k): v for k, v in members.items()}
+    kept |= {
+        {"config": "config.json", "weights": "model.weights.h5"}.get(k, k): v
+        for k, v in members.items()
+    }
     path = tmp_path / "bad.keras"
     with zipfile.ZipFile(path, "w") as bad:
         for name, data in kept.items():
@@ -247,9 +256,17 @@ def saved(tmp_path, **members):
 
 def config_of(**changes):
     """The config of one dense layer, changed."""
-    dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3, "name": "d", **changes}}
+    dense = {
+        "module": "keras.layers",
+        "class_name": "Dense",
+        "config": {"units": 3, "name": "d", **changes},
+    }
     dense["build_config"] = {"input_shape": changes.pop("input_shape", [None, 4])}
-    first = {"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_shape": [None, 4]}}
+    first = {
+        "module": "keras.layers",
+        "class_name": "InputLayer",
+        "config": {"batch_shape": [None, 4]},
+    }
     return {
         "module": "keras",
         "class_name": "Sequential",
@@ -275,8 +292,12 @@ CONFIGS = {
     "huge units": json.dumps(config_of(units=10**15)).encode(),
     "units beyond numbers": b'{"a": ' + b"9" * 10_000 + b"}",
     "odd shape": json.dumps(config_of(input_shape=[None, "x"])).encode(),
-    "a module": json.dumps({"module": "os", "class_name": "system", "config": {"command": "x"}}).encode(),
-    "a lambda": json.dumps(config_of(activation={"class_name": "__lambda__", "config": {"value": "x"}})).encode(),
+    "a module": json.dumps(
+        {"module": "os", "class_name": "system", "config": {"command": "x"}}
+    ).encode(),
+    "a lambda": json.dumps(
+        config_of(activation={"class_name": "__lambda__", "config": {"value": "x"}})
+    ).encode(),
 }
 
 

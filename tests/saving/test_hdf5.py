@@ -210,7 +210,9 @@ def test_a_window_reads_a_part_of_a_file(tmp_path):
 @given(
     st.recursive(
         st.dictionaries(st.text("abcxyz_0é", min_size=1, max_size=8), st.just(None), max_size=4),
-        lambda inner: st.dictionaries(st.text("abc/"[:3], min_size=1, max_size=3), inner, max_size=12),
+        lambda inner: st.dictionaries(
+            st.text("abc/"[:3], min_size=1, max_size=3), inner, max_size=12
+        ),
         max_leaves=40,
     )
 )
@@ -222,7 +224,9 @@ def test_any_tree_of_names_goes_through_h5py(tree):
         return node
 
     def names(group):
-        return {k: None if hasattr(v, "shape") else names(v) for k, v in ((k, group[k]) for k in group)}
+        return {
+            k: None if hasattr(v, "shape") else names(v) for k, v in ((k, group[k]) for k in group)
+        }
 
     data = written(node_of(tree))
     with h5py.File(io.BytesIO(data)) as f:

@@ -1,7 +1,11 @@
 """Files go both ways between Keras and Oneiros, and golden files give what Keras got from them."""
 
+import io
+import json
 import pathlib
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -112,7 +116,8 @@ def golden(name):
 
 
 @pytest.mark.parametrize(
-    "file", ["compiled.keras", "shared_and_nested.keras", "with_ops.keras", "compiled.h5", "keras_2.h5"]
+    "file",
+    ["compiled.keras", "shared_and_nested.keras", "with_ops.keras", "compiled.h5", "keras_2.h5"],
 )
 def test_golden_models(file, backend):
     x, expected = golden(file.partition(".")[0])
@@ -143,10 +148,16 @@ def test_ops_go_both_ways(name, tmp_path):
     ours, theirs = build(oneiros), build(keras)
     x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype("float32")
     theirs.save(tmp_path / "theirs.keras")
-    assert_same(predictions(oneiros.saving.load_model(tmp_path / "theirs.keras"), x), predictions(theirs, x))
+    assert_same(
+        predictions(oneiros.saving.load_model(tmp_path / "theirs.keras"), x), predictions(theirs, x)
+    )
     ours.save(tmp_path / "ours.keras")
-    assert_same(predictions(keras.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x))
-    assert_same(predictions(oneiros.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x))
+    assert_same(
+        predictions(keras.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x)
+    )
+    assert_same(
+        predictions(oneiros.saving.load_model(tmp_path / "ours.keras"), x), predictions(ours, x)
+    )
 
 
 def test_a_lambda_that_keras_wrote_is_replaced_by_name(tmp_path):
@@ -156,6 +167,40 @@ def test_a_lambda_that_keras_wrote_is_replaced_by_name(tmp_path):
     for safe_mode in (True, False):
         with pytest.raises(ValueError, match=r"Lambda 'twice'.*custom_objects=\{'twice'"):
             oneiros.saving.load_model(tmp_path / "m.keras", safe_mode=safe_mode)
-    ours = oneiros.saving.load_model(tmp_path / "m.keras", custom_objects={"twice": lambda x: x * 2})
+    ours = oneiros.saving.load_model(
+        tmp_path / "m.keras", custom_objects={"twice": lambda x: x * 2}
+    )
     x = cases.inputs(None)
     assert_same(predictions(ours, x), predictions(theirs, x))
+
+
+def test_keras_files_of_keras_2_are_read(tmp_path):
+    """The form of Keras 2.12 to 2.15: nodes as lists, layers under another name."""
+
+    def row(kind, config, *sources):
+        nodes = [[[s, 0, 0, {}] for s in sources]] if sources else []
+        own = {"module": "keras.layers", "class_name": kind, "registered_name": None}
+        return {**own, "config": config, "name": config["name"], "inbound_nodes": nodes}
+
+    first = {"batch_input_shape": [None, 4], "dtype": "float32", "sparse": False, "ragged": False}
+    layers = [
+        row("InputLayer", {**first, "name": "x"}),
+        row("Dense", {"name": "a", "units": 4, "activation": "relu", "dtype": "float32"}, "x"),
+        row("Add", {"name": "b", "trainable": True, "dtype": "float32"}, "a", "x"),
+    ]
+    model = {"name": "m", "trainable": True, "layers": layers}
+    model |= {"input_layers": [["x", 0, 0]], "output_layers": [["b", 0, 0]]}
+    config = {"module": "keras.src.engine.functional", "class_name": "Functional", "config": model}
+    path = tmp_path / "m.keras"
+    values = [np.random.default_rng(0).normal(size=s).astype("float32") for s in ((4, 4), (4,))]
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for i, value in enumerate(values):
+            file[f"_layer_checkpoint_dependencies/dense/vars/{i}"] = value
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("metadata.json", '{"keras_version": "2.15.0"}')
+        file.writestr("config.json", json.dumps({**config, "registered_name": "Functional"}))
+        file.writestr("model.weights.h5", weights.getvalue())
+    x = cases.inputs(None)
+    expected = np.maximum(x @ values[0] + values[1], 0) + x
+    assert_same(predictions(oneiros.saving.load_model(path), x), [expected])

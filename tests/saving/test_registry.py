@@ -71,7 +71,9 @@ def test_plain_values_are_written_as_by_keras_and_come_back(value):
 
 
 OBJECTS = {
-    "dense": lambda k: k.layers.Dense(3, activation="relu", kernel_regularizer=k.regularizers.L2(0.1)),
+    "dense": lambda k: k.layers.Dense(
+        3, activation="relu", kernel_regularizer=k.regularizers.L2(0.1)
+    ),
     "conv": lambda k: k.layers.Conv2D(3, 2),
     "initializer": lambda k: k.initializers.GlorotUniform(seed=3),
     "regularizer": lambda k: k.regularizers.L1L2(0.1, 0.2),
@@ -246,7 +248,12 @@ def test_deep_nesting_is_an_error_and_no_crash():
 
 
 def test_custom_objects_are_found_by_class_or_registered_name():
-    written = {"class_name": "Plain", "module": None, "config": {"amount": 3}, "registered_name": "p>Q"}
+    written = {
+        "class_name": "Plain",
+        "module": None,
+        "config": {"amount": 3},
+        "registered_name": "p>Q",
+    }
     for name in ("Plain", "p>Q"):
         assert saving.deserialize_keras_object(written, custom_objects={name: Plain}).amount == 3
         with saving.custom_object_scope({name: Plain}):
