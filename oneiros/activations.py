@@ -37,11 +37,11 @@ from oneiros.ops import (
 )
 
 __all__ = [
-    "celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid",
-    "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish",
-    "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
-    "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
-    "threshold",
+    "celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink",
+    "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
+    "log_softmax", "mish", "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink",
+    "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus",
+    "swish", "tanh", "tanh_shrink", "threshold",
 ]  # fmt: skip
 
 swish, hard_swish = silu, hard_silu
@@ -66,7 +66,8 @@ def exponential(x):
 
 
 def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
-    """`x` above the threshold, `negative_slope * (x - threshold)` below it, no more than `max_value`.
+    """`x` above the threshold, `negative_slope * (x - threshold)` below it, no more than
+    `max_value`.
 
     Args:
         x: Array.
@@ -88,7 +89,8 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
 
 
 def gelu(x, approximate=False):
-    """`x` times the normal distribution function of `x`, by default exactly (Hendrycks and Gimpel, 2016).
+    """`x` times the normal distribution function of `x`, by default exactly (Hendrycks and Gimpel,
+    2016).
 
     >>> [round(v, 4) for v in gelu([-1.0, 1.0]).tolist()]
     [-0.1587, 0.8413]
@@ -107,11 +109,39 @@ def mish(x):
 
 
 TABLE = lookup.named(
-    celu, elu, exponential, gelu, glu, hard_shrink, hard_sigmoid, hard_silu, hard_tanh, leaky_relu, linear,
-    log_sigmoid, log_softmax, mish, relu, relu6, selu, sigmoid, silu, soft_shrink, softmax, softplus, softsign,
-    sparse_plus, sparse_sigmoid, sparsemax, squareplus, tanh, tanh_shrink, threshold,
-    swish=silu, hard_swish=hard_silu,
-)  # fmt: skip
+    celu,
+    elu,
+    exponential,
+    gelu,
+    glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_silu,
+    hard_tanh,
+    leaky_relu,
+    linear,
+    log_sigmoid,
+    log_softmax,
+    mish,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    sparsemax,
+    squareplus,
+    tanh,
+    tanh_shrink,
+    threshold,
+    swish=silu,
+    hard_swish=hard_silu,
+)
 _get, _serialize, deserialize = lookup.getter("activation", TABLE)
 
 
@@ -126,7 +156,8 @@ def serialize(activation):
 
 
 def get(identifier):
-    """The activation that `identifier` stands for: a name, a config, a callable, or None for `linear`.
+    """The activation that `identifier` stands for: a name, a config, a callable, or None for
+    `linear`.
 
     Raises:
         ValueError: if it is anything else, or there is no activation of that name.

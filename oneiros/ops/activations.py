@@ -1,4 +1,5 @@
-"""Activations: each function is its formula; a rule under it is its derivative where that saves work.
+"""Activations: each function is its formula; a rule under it is its derivative where that saves
+work.
 
 None overflows: large inputs of either sign give finite values and derivatives, and NaN stays NaN.
 """
@@ -13,10 +14,10 @@ from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.ops.common import over, spread, within
 
 __all__ = [
-    "celu", "elu", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
-    "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "relu", "relu6", "selu", "sigmoid", "silu",
-    "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax",
-    "squareplus", "swish", "tanh_shrink", "threshold",
+    "celu", "elu", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish",
+    "hard_tanh", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "relu", "relu6", "selu",
+    "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus",
+    "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh_shrink", "threshold",
 ]  # fmt: skip
 
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -141,7 +142,8 @@ def selu(x):
 
 @op
 def celu(x, alpha=1.0):
-    """`x` above 0, `alpha * (exp(x / alpha) - 1)` below: smooth at 0 for every `alpha` (Barron, 2017).
+    """`x` above 0, `alpha * (exp(x / alpha) - 1)` below: smooth at 0 for every `alpha` (Barron,
+    2017).
 
     >>> from oneiros import ops
     >>> ops.celu([-1000.0, 2.0], alpha=2.0).tolist()
@@ -293,7 +295,9 @@ def glu(x, axis=-1):
     x = float_of(x)
     (at,) = within(x, axis, "glu")
     if x.shape[at] % 2:
-        raise ValueError(f"glu: axis {axis} must hold an even number; got an input of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"glu: axis {axis} must hold an even number; got an input of shape {tuple(x.shape)}"
+        )
     half = x.shape[at] // 2
     first, second = (_part(x, at, i * half, (i + 1) * half) for i in range(2))
     return first * p.sigmoid(second)
@@ -354,7 +358,8 @@ def sparse_sigmoid(x):
     return p.minimum(p.maximum(float_of(x) * 0.5 + 0.5, 0.0), 1.0)
 
 
-# Softmax -----------------------------------------------------------------------------------------------
+# Softmax
+# -----------------------------------------------------------------------------------------------
 @op
 def softmax(x, axis=-1):
     """`exp(x)` divided by its sum over `axis` (an int, a tuple, or None for all axes).
@@ -367,7 +372,8 @@ def softmax(x, axis=-1):
     axes = within(x, axis, "softmax")
     if math.prod(x.shape[i] for i in axes) == 1 and isinstance(axis, int):
         warnings.warn(
-            f"softmax over axis {axis} of an array of shape {tuple(x.shape)}: the axis has size 1, so the "
+            f"softmax over axis {axis} of an array of shape {tuple(x.shape)}: the axis has size 1, "
+            "so the "
             "result is always 1; did you mean sigmoid?",
             stacklevel=3,
         )

@@ -63,7 +63,9 @@ def _(g, y, query, key, value, bias, mask, scale, is_causal, flash_attention, so
     logits, slope = _logits(query, key, bias, scale, soft_cap, slope=True)
     shares = _softmax(_masked(logits, mask, is_causal))
     g = wide(g)
-    dvalue = p.dot_general(shares, g, contract=((2,), (1,)), batch=((0, 1), (0, 2)))  # (b, heads, keys, size)
+    dvalue = p.dot_general(
+        shares, g, contract=((2,), (1,)), batch=((0, 1), (0, 2))
+    )  # (b, heads, keys, size)
     dshares = p.dot_general(g, wide(value), contract=((3,), (3,)), batch=((0, 2), (0, 2)))
     dlogits = shares * (dshares - over(p.reduce_sum, shares * dshares, (3,)))
     if mask is not None or is_causal:
@@ -83,20 +85,24 @@ def _(g, y, query, key, value, bias, mask, scale, is_causal, flash_attention, so
 
 
 def _operands(query, key, value):
-    """The three arrays, of one dtype, checked, with a head of key and value for each of the query's."""
+    """The three arrays, of one dtype, checked, with a head of key and value for each of the
+    query's."""
     query, key, value = promote(float_of(query), float_of(key), float_of(value))
     shapes = [tuple(x.shape) for x in (query, key, value)]
     if any(len(s) != 4 for s in shapes):
         raise ValueError(
-            "dot_product_attention: query, key and value must have 4 axes (batch, length, heads, size); got "
+            "dot_product_attention: query, key and value must have 4 axes (batch, length, heads, "
+            "size); got "
             f"the shapes {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
     (_, _, heads, size), (_, keys, groups, key_size), (_, values, *_) = shapes
     fits = size == key_size and groups and heads % groups == 0 and shapes[2][2] == groups
-    if not fits or type(keys) is type(values) is int and keys != values:
+    if not fits or (type(keys) is type(values) is int and keys != values):
         raise ValueError(
-            "dot_product_attention: key and value must have one length and number of heads, a divisor of the "
-            f"query's, and key the query's size; got the shapes {shapes[0]}, {shapes[1]} and {shapes[2]}"
+            "dot_product_attention: key and value must have one length and number of heads, a "
+            "divisor of the "
+            f"query's, and key the query's size; got the shapes {shapes[0]}, {shapes[1]} and "
+            f"{shapes[2]}"
         )
     if groups != heads:
         key, value = (_repeated(x, heads // groups) for x in (key, value))
@@ -125,7 +131,8 @@ def _scale(query, scale):
 
 
 def _logits(query, key, bias, scale, soft_cap, slope=False):
-    """(batch, heads, queries, keys), in float32 at least; with `slope` also what the cap multiplies derivatives by."""
+    """(batch, heads, queries, keys), in float32 at least; with `slope` also what the cap multiplies
+    derivatives by."""
     scale = _scale(query, scale)
     query = query * (to_dtype(scale, dtype_of(query)) if hasattr(scale, "dtype") else scale)
     logits = wide(p.dot_general(query, key, contract=((3,), (3,)), batch=((0, 2), (0, 2))))
@@ -153,7 +160,8 @@ def _visible(logits, mask, is_causal):
 
 
 def _masked(logits, mask, is_causal):
-    """`logits` with a large negative number where they do not count; a row of these has equal shares."""
+    """`logits` with a large negative number where they do not count; a row of these has equal
+    shares."""
     seen = _visible(logits, mask, is_causal)
     return logits if seen is None else p.select(seen, logits, -0.7 * 3.4028235e38)
 

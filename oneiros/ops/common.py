@@ -1,4 +1,5 @@
-"""What several ops share: axes in explicit form, reductions that keep their axes, wider statistics."""
+"""What several ops share: axes in explicit form, reductions that keep their axes, wider
+statistics."""
 
 from __future__ import annotations
 
@@ -43,12 +44,14 @@ def wide(x):
 
 
 def agree(n, m):
-    """Whether two dimensions can be one; unknown ones (subclasses of int while tracing) agree with any."""
+    """Whether two dimensions can be one; unknown ones (subclasses of int while tracing) agree with
+    any."""
     return n == m or not type(n) is type(m) is int
 
 
 def hot(x, count, axis):
-    """Whether each place along a new `axis` of length `count` is the one that the integers `x` name."""
+    """Whether each place along a new `axis` of length `count` is the one that the integers `x`
+    name."""
     x, shape = whole(x), tuple(x.shape)
     lead = p.reshape(x, shape=(*shape[:axis], 1, *shape[axis:]))
     places = p.iota(shape=(count, *[1] * (len(shape) - axis)), axis=0, dtype=dtype_of(x))

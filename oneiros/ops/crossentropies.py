@@ -5,8 +5,8 @@ from __future__ import annotations
 from oneiros.core import config
 from oneiros.core import primitives as p
 from oneiros.core.op import array, dtype_of, float_of, op, to_dtype
-from oneiros.ops.common import agree, hot, over, spread, whole, within
 from oneiros.ops.activations import log_softmax, softmax, softplus
+from oneiros.ops.common import agree, hot, over, spread, whole, within
 
 __all__ = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"]
 
@@ -20,7 +20,8 @@ def _same_shapes(name, target, output, rank=1):
     fits = len(target.shape) == len(output.shape) and all(map(agree, target.shape, output.shape))
     if not fits:
         raise ValueError(
-            f"{name}: target and output must have one shape; got {tuple(target.shape)} and {tuple(output.shape)}"
+            f"{name}: target and output must have one shape; got {tuple(target.shape)} and "
+            f"{tuple(output.shape)}"
         )
 
 
@@ -44,8 +45,8 @@ def categorical_crossentropy(target, output, from_logits=False, axis=-1):
         ValueError: if the shapes differ.
 
     >>> from oneiros import ops
-    >>> ops.categorical_crossentropy([[0.0, 1.0]], [[0.0, 1000.0]], from_logits=True).tolist()
-    [0.0]
+    >>> ops.categorical_crossentropy([[0.0, 1.0]], [[1000.0, 0.0]], from_logits=True).tolist()
+    [1000.0]
     """
     output = float_of(output)
     target = to_dtype(array(target), dtype_of(output))
@@ -69,7 +70,8 @@ def _(g, y, target, output, from_logits, axis):
 
 
 def _by_body(function, g, *args):
-    """The cotangents that differentiating the body gives, for a rule that covers some cases only."""
+    """The cotangents that differentiating the body gives, for a rule that covers some cases
+    only."""
     from oneiros.core.autodiff import gradient, is_differentiable
 
     wrt = [x for x in args if is_differentiable(x)]
@@ -82,7 +84,8 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     """`-log(output)` at the class that each integer of `target` names along `axis`.
 
     Args:
-        target: Integers, of `output`'s shape without `axis` (or with length 1 there). Where one is out of
+        target: Integers, of `output`'s shape without `axis` (or with length 1 there). Where one is
+            out of
             range, the result is 0.
         output: Probabilities (scaled here to a sum of 1), or logits.
         from_logits: Which of the two `output` holds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from oneiros.core import primitives as p
-from oneiros.core.op import array, dtype_of, float_of, op, to_dtype
+from oneiros.core.op import array, float_of, op, to_dtype
 from oneiros.ops.activations import log_softmax
 from oneiros.ops.common import over, wide
 from oneiros.ops.control import scan
@@ -36,7 +36,8 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
     target, output = to_dtype(array(target), "int32"), wide(float_of(output))
     if len(target.shape) != 2 or len(output.shape) != 3 or target.shape[0] != output.shape[0]:
         raise ValueError(
-            "ctc_loss: target must have the axes (batch, labels) and output (batch, frames, classes); got the "
+            "ctc_loss: target must have the axes (batch, labels) and output (batch, frames, "
+            "classes); got the "
             f"shapes {tuple(target.shape)} and {tuple(output.shape)}"
         )
 
@@ -46,8 +47,12 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
     labels = _with_blanks(target, mask_index)  # (batch, states)
     # The log-probability of each state's label at each frame.
     logs = log_softmax(output)
-    places = p.broadcast_to(p.reshape(labels, shape=(batch, 1, states)), shape=(batch, output.shape[1], states))
-    emitted = p.transpose(p.gather_along(logs, places, axis=2), order=(1, 0, 2))  # (frames, batch, states)
+    places = p.broadcast_to(
+        p.reshape(labels, shape=(batch, 1, states)), shape=(batch, output.shape[1], states)
+    )
+    emitted = p.transpose(
+        p.gather_along(logs, places, axis=2), order=(1, 0, 2)
+    )  # (frames, batch, states)
     # A label may follow the label before it at once if the two differ.
     skips = _shifted(labels, 2, -1)
     state = p.iota(shape=(1, states), axis=1, dtype="int32")
@@ -61,7 +66,9 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
         return p.select(p.less(frame, p.reshape(frames, shape=(batch, 1))), alpha2, alpha), None
 
     steps = p.iota(shape=(output.shape[1],), axis=0, dtype="int32")
-    alpha = p.select(p.less(state, 2), _row(emitted, 0), NEVER)  # a path begins with a blank or the first label
+    alpha = p.select(
+        p.less(state, 2), _row(emitted, 0), NEVER
+    )  # a path begins with a blank or the first label
     alpha, _ = scan(step, alpha, (_tail(steps), _tail(emitted)))
     end = p.reshape(lengths * 2, shape=(batch, 1))
     last = p.logical_or(p.equal(state, end), p.equal(state, end - 1))
@@ -84,13 +91,20 @@ def _shifted(x, by, fill):
 
 def _row(x, i):
     """Row `i` of the first axis of `x`."""
-    part = p.slice(x, start=(i,) + (0,) * (len(x.shape) - 1), stop=(i + 1, *x.shape[1:]), strides=(1,) * len(x.shape))
+    part = p.slice(
+        x,
+        start=(i,) + (0,) * (len(x.shape) - 1),
+        stop=(i + 1, *x.shape[1:]),
+        strides=(1,) * len(x.shape),
+    )
     return p.reshape(part, shape=tuple(x.shape[1:]))
 
 
 def _tail(x):
     """`x` without its first row."""
-    return p.slice(x, start=(1,) + (0,) * (len(x.shape) - 1), stop=tuple(x.shape), strides=(1,) * len(x.shape))
+    return p.slice(
+        x, start=(1,) + (0,) * (len(x.shape) - 1), stop=tuple(x.shape), strides=(1,) * len(x.shape)
+    )
 
 
 def _log_sum(*xs):
@@ -128,7 +142,8 @@ def ctc_decode(
     Args:
         inputs: Logits (batch, frames, classes).
         sequence_lengths: How many frames of each row count.
-        strategy: `"greedy"` takes the best class of each frame; `"beam_search"` adds up the alignments of
+        strategy: `"greedy"` takes the best class of each frame; `"beam_search"` adds up the
+            alignments of
             each spelling, over the most likely ones.
         beam_width: How many spellings beam search keeps.
         top_paths: How many of them it returns.
@@ -136,7 +151,8 @@ def ctc_decode(
         mask_index: The class of the blank; the last one if None.
 
     Returns:
-        Labels (paths, batch, frames), -1 where there are no more, and scores (batch, paths): the sum of the
+        Labels (paths, batch, frames), -1 where there are no more, and scores (batch, paths): the
+        sum of the
         chosen logits if greedy, else log-probabilities.
 
     Raises:
@@ -149,7 +165,10 @@ def ctc_decode(
     """
     inputs = float_of(inputs)
     if len(inputs.shape) != 3:
-        raise ValueError(f"ctc_decode: inputs must have 3 axes (batch, frames, classes); got {tuple(inputs.shape)}")
+        raise ValueError(
+            "ctc_decode: inputs must have 3 axes (batch, frames, classes); got "
+            f"{tuple(inputs.shape)}"
+        )
     lengths = p.reshape(to_dtype(array(sequence_lengths), "int32"), shape=(inputs.shape[0], 1))
     blank = inputs.shape[2] - 1 if mask_index is None else mask_index
     if strategy == "greedy":
@@ -168,7 +187,9 @@ def _greedy(inputs, lengths, merge_repeated, blank):
     kept = p.logical_and(counts, p.not_equal(best, np.int32(blank)))
     if merge_repeated:
         kept = p.logical_and(kept, p.not_equal(best, _shifted(best, 1, -1)))
-    order = p.argsort(p.cast(p.logical_not(kept), dtype="int32"), axis=1)  # the kept ones first, in order
+    order = p.argsort(
+        p.cast(p.logical_not(kept), dtype="int32"), axis=1
+    )  # the kept ones first, in order
     total = p.reduce_sum(p.cast(kept, dtype="int32"), axes=(1,))
     labels = p.gather_along(best, order, axis=1)
     labels = p.select(p.less(frame, p.reshape(total, shape=(batch, 1))), labels, -1)
@@ -178,12 +199,13 @@ def _greedy(inputs, lengths, merge_repeated, blank):
 def _beam_search(inputs, lengths, width, paths, blank):
     """The most likely spellings, by prefix beam search (Hannun et al., 2014).
 
-    Each beam is a prefix with the log-probabilities of its alignments that end in a blank and of those that
+    Each beam is a prefix with the log-probabilities of its alignments that end in a blank and of
+    those that
     end in its last label.
     """
     batch, frames, classes = inputs.shape
     logs = p.transpose(log_softmax(inputs), order=(1, 0, 2))  # (frames, batch, classes)
-    whole = lambda value, *shape: p.broadcast_to(np.asarray(value), shape=(batch, width, *shape))  # noqa: E731
+    whole = lambda value, *shape: p.broadcast_to(np.asarray(value), shape=(batch, width, *shape))
     first = p.equal(p.iota(shape=(batch, width), axis=1, dtype="int32"), 0)
     start = p.select(first, 0.0, whole(np.float32(NEVER)))
     place = p.iota(shape=(1, 1, frames), axis=2, dtype="int32")
@@ -195,35 +217,67 @@ def _beam_search(inputs, lengths, width, paths, blank):
         row = p.reshape(now, shape=(batch, 1, classes))
         size1 = p.reshape(size, shape=(batch, width, 1))
         last = p.reduce_max(p.select(p.equal(place, size1 - 1), prefix, -1), axes=(2,))
-        repeats = p.equal(label, p.reshape(last, shape=(batch, width, 1)))  # (batch, width, classes)
+        repeats = p.equal(
+            label, p.reshape(last, shape=(batch, width, 1))
+        )  # (batch, width, classes)
         both = _log_sum(blanked, labelled)
-        grown = p.select(repeats, p.reshape(blanked, shape=(batch, width, 1)), p.reshape(both, shape=(batch, width, 1)))
+        grown = p.select(
+            repeats,
+            p.reshape(blanked, shape=(batch, width, 1)),
+            p.reshape(both, shape=(batch, width, 1)),
+        )
         grown = p.select(p.equal(label, np.int32(blank)), NEVER, grown + row)
-        again = p.select(p.greater(size, 0), labelled + p.reduce_sum(p.select(repeats, row, 0.0), axes=(2,)), NEVER)
-        # Where beam j is beam i with one label more, that growth of i is j: it goes to j and leaves i.
+        again = p.select(
+            p.greater(size, 0),
+            labelled + p.reduce_sum(p.select(repeats, row, 0.0), axes=(2,)),
+            NEVER,
+        )
+        # Where beam j is beam i with one label more, that growth of i is j: it goes to j and leaves
+        # i.
         cut = p.select(p.equal(place, size1 - 1), -1, prefix)
-        same = p.equal(p.reshape(prefix, shape=(batch, width, 1, frames)), p.reshape(cut, shape=(batch, 1, width, frames)))
-        alive = p.logical_and(p.greater(size, 0), p.greater(both, NEVER / 2))  # the rest only fills the width
-        parent = p.logical_and(p.reduce_all(same, axes=(3,)), p.reshape(alive, shape=(batch, 1, width)))
+        same = p.equal(
+            p.reshape(prefix, shape=(batch, width, 1, frames)),
+            p.reshape(cut, shape=(batch, 1, width, frames)),
+        )
+        alive = p.logical_and(
+            p.greater(size, 0), p.greater(both, NEVER / 2)
+        )  # the rest only fills the width
+        parent = p.logical_and(
+            p.reduce_all(same, axes=(3,)), p.reshape(alive, shape=(batch, 1, width))
+        )
         # moves: (batch, i, j), the growth of i by the last label of j
-        at = p.broadcast_to(p.reshape(p.maximum(last, 0), shape=(batch, 1, width)), shape=(batch, width, width))
+        at = p.broadcast_to(
+            p.reshape(p.maximum(last, 0), shape=(batch, 1, width)), shape=(batch, width, width)
+        )
         moves = p.select(parent, p.gather_along(grown, at, axis=2), NEVER * 10)
         again = _log_sum(again, _log_total(p.transpose(moves, order=(0, 2, 1))))
-        hits = p.reshape(p.equal(label, p.reshape(last, shape=(batch, width, 1))), shape=(batch, 1, width, classes))
-        taken = p.reduce_any(p.logical_and(p.reshape(parent, shape=(batch, width, width, 1)), hits), axes=(2,))
+        hits = p.reshape(
+            p.equal(label, p.reshape(last, shape=(batch, width, 1))),
+            shape=(batch, 1, width, classes),
+        )
+        taken = p.reduce_any(
+            p.logical_and(p.reshape(parent, shape=(batch, width, width, 1)), hits), axes=(2,)
+        )
         grown = p.select(taken, NEVER * 10, grown)
         stays = both + p.slice(now, start=(0, blank), stop=(batch, blank + 1), strides=(1, 1))
         # The best of all: beams that stay, then beams that grow.
-        scores = p.concatenate(_log_sum(stays, again), p.reshape(grown, shape=(batch, width * classes)), axis=1)
+        scores = p.concatenate(
+            _log_sum(stays, again), p.reshape(grown, shape=(batch, width * classes)), axis=1
+        )
         _, chosen = p.top_k(scores, k=width)
         grows = p.greater_equal(chosen, np.int32(width))
         moved = p.maximum(chosen - width, 0)
         beam = p.select(grows, p.floor_divide(moved, classes), chosen)
         new = p.select(grows, p.remainder(moved, classes), -1)
-        pick = lambda x: p.gather_along(x, beam, axis=1)  # noqa: E731
-        whole_beam = p.broadcast_to(p.reshape(beam, shape=(batch, width, 1)), shape=(batch, width, frames))
+        pick = lambda x: p.gather_along(x, beam, axis=1)
+        whole_beam = p.broadcast_to(
+            p.reshape(beam, shape=(batch, width, 1)), shape=(batch, width, frames)
+        )
         prefix2, size2 = p.gather_along(prefix, whole_beam, axis=1), pick(size)
-        here = p.logical_and(p.equal(place, p.reshape(size2, shape=(batch, width, 1))), p.reshape(grows, shape=(batch, width, 1)))
+        here = p.logical_and(
+            p.equal(place, p.reshape(size2, shape=(batch, width, 1))),
+            p.reshape(grows, shape=(batch, width, 1)),
+        )
         prefix2 = p.select(here, p.reshape(new, shape=(batch, width, 1)), prefix2)
         made = (
             prefix2,

@@ -1,7 +1,7 @@
 """Images (height, width, channels), alone or in batches: sizes, geometry, colours, filters.
 
-What moves pixels is one of two things: a product with a matrix of weights for each axis (resizing), or
-interpolation at coordinates (all other geometry).
+What moves pixels is one of two things: a product with a matrix of weights for each axis (see
+`resizing`), or interpolation at coordinates (all other geometry).
 """
 
 from __future__ import annotations
@@ -16,283 +16,28 @@ from oneiros.core.dtypes import is_float, np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.core.spec import Unknown
 from oneiros.ops.common import over, wide
-from oneiros.ops.control import saturate_cast
+from oneiros.ops.resizing import batch_of, cut, like, resize, scale_and_translate
 from oneiros.ops.windows import explicit_padding, per_axis
 
 __all__ = [
     "affine_transform", "crop_images", "elastic_transform", "extract_patches", "extract_patches_3d",
-    "gaussian_blur", "hsv_to_rgb", "map_coordinates", "pad_images", "perspective_transform", "resize",
-    "rgb_to_grayscale", "rgb_to_hsv", "scale_and_translate", "sobel_edges", "ssim",
+    "gaussian_blur", "hsv_to_rgb", "map_coordinates", "pad_images", "perspective_transform",
+    "resize", "rgb_to_grayscale", "rgb_to_hsv", "scale_and_translate", "sobel_edges", "ssim",
 ]  # fmt: skip
 
 GRAY = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601, in the digits that Keras uses
 
 
-# Batches and channels -----------------------------------------------------------------------------------
-def _batch(name, images, data_format, rank=4):
-    """`images` as a batch with channels last, and a function that brings results back to the given form."""
-    x = array(images)
-    if len(x.shape) not in (rank - 1, rank):
-        raise ValueError(
-            f"{name}: images must have rank {rank - 1} (one) or {rank} (a batch); got shape {tuple(x.shape)}"
-        )
-    first = config.standardize_data_format(data_format) == "channels_first"
-    alone = len(x.shape) == rank - 1
-    if alone:
-        x = p.reshape(x, shape=(1, *x.shape))
-    if first:
-        x = p.transpose(x, order=(0, *range(2, rank), 1))
-
-    def back(y):
-        if first:
-            y = p.transpose(y, order=(0, rank - 1, *range(1, rank - 1)))
-        return p.reshape(y, shape=tuple(y.shape[1:])) if alone else y
-
-    return x, back
-
-
-def _like(y, dtype):
-    """`y` as `dtype`: integers are rounded and kept in their range."""
-    return to_dtype(y, dtype) if is_float(dtype) else saturate_cast(p.round(y), dtype)
-
-
-def _cut(x, axis, start, stop):
-    rank = len(x.shape)
-    return p.slice(
-        x,
-        start=tuple(start if i == axis else 0 for i in range(rank)),
-        stop=tuple(stop if i == axis else n for i, n in enumerate(x.shape)),
-        strides=(1,) * rank,
-    )
-
-
-# Resizing ---------------------------------------------------------------------------------------------------
-def _cubic(x):
-    """Keys's cubic convolution kernel with a = -1/2 (1981)."""
-    near = ((1.5 * x - 2.5) * x) * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x >= 2, 0, np.where(x >= 1, far, near))
-
-
-def _lanczos(radius):
-    def kernel(x):
-        y = radius * np.sin(np.pi * x) * np.sin(np.pi * x / radius)
-        return np.where(x > 1e-3, np.where(x > radius, 0, y / np.where(x != 0, np.pi**2 * x**2, 1)), 1)
-
-    return kernel
-
-
-KERNELS = {
-    "linear": lambda x: np.maximum(0, 1 - x),
-    "cubic": _cubic,
-    "lanczos3": _lanczos(3),
-    "lanczos5": _lanczos(5),
-}
-METHODS = {
-    "nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos3": "lanczos3", "lanczos5": "lanczos5",
-}  # fmt: skip
-SYNONYMS = {"linear": "linear", "triangle": "linear", "trilinear": "linear", "cubic": "cubic", "tricubic": "cubic"}
-
-
-def _weights(n, size, scale, translation, kernel, antialias):
-    """How much of each of `n` places goes into each of `size`: (n, size). Rows outside of the image are 0."""
-    stretch = max(1 / scale, 1.0) if antialias else 1.0
-    centers = (np.arange(size) + 0.5) / scale - translation / scale - 0.5
-    distance = np.abs(centers[None, :] - np.arange(n)[:, None]) / stretch
-    weights = KERNELS[kernel](distance)
-    total = weights.sum(axis=0, keepdims=True)
-    large = np.abs(total) > 1000 * np.finfo(np.float32).eps
-    weights = np.where(large, weights / np.where(total != 0, total, 1), 0)
-    inside = (centers >= -0.5) & (centers <= n - 0.5)
-    return np.where(inside[None, :], weights, 0)
-
-
-def _weighted(x, axis, weights):
-    """`x` with its axis of n places replaced by the sums that `weights` (n, size) makes of them."""
-    y = p.dot_general(x, weights, contract=((axis,), (0,)), batch=((), ()))
-    last = len(x.shape) - 1
-    return y if axis == last else p.transpose(y, order=(*range(axis), last, *range(axis, last)))
-
-
-def _nearest(x, axis, size):
-    n = x.shape[axis]
-    places = np.floor((np.arange(size) + 0.5) * (n / size)).astype(np.int32)
-    return p.take(x, array(np.minimum(places, max(n - 1, 0))), axis=axis)
-
-
-@op
-def resize(
-    images,
-    size,
-    interpolation="bilinear",
-    antialias=False,
-    crop_to_aspect_ratio=False,
-    pad_to_aspect_ratio=False,
-    fill_mode="constant",
-    fill_value=0.0,
-    data_format=None,
-):
-    """`images` in another size.
-
-    Args:
-        images: Image or batch of images.
-        size: (height, width).
-        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
-        antialias: Whether to average when the image shrinks.
-        crop_to_aspect_ratio: Whether to cut off what exceeds the new aspect ratio first.
-        pad_to_aspect_ratio: Whether to fill up to the new aspect ratio with `fill_value` first.
-        fill_mode: `"constant"`.
-        data_format: `"channels_last"`, `"channels_first"`, or None for the session's.
-
-    >>> from oneiros import ops
-    >>> ops.image.resize([[[0.0], [4.0]]], (1, 4)).tolist()
-    [[[0.0], [1.0], [3.0], [4.0]]]
-    """
-    if len(size) != 2:
-        raise ValueError(f"resize: size must be a pair (height, width); got {size!r}")
-    if interpolation not in METHODS:
-        raise ValueError(f"resize: interpolation must be one of {tuple(METHODS)}; got {interpolation!r}")
-    if fill_mode != "constant":
-        raise ValueError(f"resize: fill_mode must be 'constant'; got {fill_mode!r}")
-    if crop_to_aspect_ratio and pad_to_aspect_ratio:
-        raise ValueError("resize: only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be true")
-    x, back = _batch("resize", images, data_format)
-    height, width = map(int, size)
-    dtype = dtype_of(x)
-    if crop_to_aspect_ratio or pad_to_aspect_ratio:
-        x = _reshaped(x, height, width, min if crop_to_aspect_ratio else max, fill_value)
-    method = METHODS[interpolation]
-    if method == "nearest":
-        y = _nearest(_nearest(x, 1, height), 2, width)
-        return back(y)
-    y = wide(float_of(x))
-    for axis, m in ((1, height), (2, width)):
-        n = x.shape[axis]
-        if n != m:
-            weights = _weights(n, m, m / max(n, 1), 0.0, method, antialias)
-            y = _weighted(y, axis, array(weights.astype(np_dtype(dtype_of(y)))))
-    return back(_like(y, dtype))
-
-
-def _reshaped(x, height, width, choose, fill_value):
-    """`x` cut (`choose` is min) or filled up (max) around its middle to the aspect ratio of height to width."""
-    for axis, n, m, ratio in (
-        (1, x.shape[1], x.shape[2], (height, width)), (2, x.shape[2], x.shape[1], (width, height)),
-    ):  # fmt: skip
-        wanted = choose(n, int(float(m * ratio[0]) / ratio[1]))
-        if wanted < n:
-            start = int(float(n - wanted) / 2)
-            x = _cut(x, axis, start, start + wanted)
-        elif wanted > n:
-            low = int(float(wanted - n) / 2)
-            widths = [(0, 0, 0)] * 4
-            widths[axis] = (low, low, 0)  # as much on both sides, as in Keras
-            value = fill_value if is_float(dtype_of(x)) else int(fill_value)
-            x = p.pad(x, widths=tuple(widths), value=value)
-    return x
-
-
-@op
-def scale_and_translate(images, output_shape, scale, translation, spatial_dims, method, antialias=True):
-    """`images` scaled and moved along some axes: place `i` of the input comes to `i * scale + translation`.
-
-    Args:
-        images: Array.
-        output_shape: The shape of the result.
-        scale, translation: Numbers for each of `spatial_dims`.
-        spatial_dims: The axes.
-        method: `"linear"`, `"bilinear"`, `"trilinear"`, `"triangle"`, `"cubic"`, `"bicubic"`, `"tricubic"`,
-            `"lanczos3"` or `"lanczos5"`.
-        antialias: Whether to average when the image shrinks.
-
-    >>> from oneiros import ops
-    >>> ops.image.scale_and_translate([1.0, 2.0, 3.0], (3,), [1.0], [1.0], (0,), "linear").tolist()
-    [0.0, 1.0, 2.0]
-    """
-    kernel = SYNONYMS.get(method) or METHODS.get(method)
-    if kernel not in KERNELS:
-        known = sorted({*SYNONYMS, *METHODS} - {"nearest"})
-        raise ValueError(f"scale_and_translate: method must be one of {known}; got {method!r}")
-    images = array(images)
-    y, dtype = wide(float_of(images)), dtype_of(images)
-    scale, translation = (_numbers(v) for v in (scale, translation))
-    for i, axis in enumerate(spatial_dims):
-        axis %= len(y.shape)
-        n, m = y.shape[axis], output_shape[axis]
-        if isinstance(scale, np.ndarray) and isinstance(translation, np.ndarray):
-            weights = _weights(n, m, float(scale[i]), float(translation[i]), kernel, antialias)
-            weights = array(weights.astype(np_dtype(dtype_of(y))))
-        else:
-            weights = _symbolic_weights(n, m, _item(scale, i), _item(translation, i), kernel, antialias)
-            weights = to_dtype(weights, dtype_of(y))
-        y = _weighted(y, axis, weights)
-    return _like(y, dtype)
-
-
-def _numbers(values):
-    """`values` on the host if they are known, else as an array."""
-    if isinstance(values, (list, tuple)) and all(isinstance(v, (int, float)) for v in values):
-        return np.asarray(values, np.float64)
-    values = values if isinstance(values, np.ndarray) else array(values)
-    return values.astype(np.float64) if isinstance(values, np.ndarray) else values
-
-
-def _item(values, i):
-    """Element `i` of a vector, as an array of shape (1, 1)."""
-    values = to_dtype(array(values), "float32")
-    return p.reshape(p.slice(values, start=(i,), stop=(i + 1,), strides=(1,)), shape=(1, 1))
-
-
-def _symbolic_weights(n, size, scale, translation, kernel, antialias):
-    """As `_weights`, for a scale and a translation that are not known yet: read from a table of the kernel."""
-    back = p.divide(1.0, scale)
-    stretch = p.maximum(back, 1.0) if antialias else p.add(p.multiply(back, 0.0), 1.0)
-    columns = p.add(p.iota(shape=(1, size), axis=1, dtype="float32"), 0.5)
-    centers = p.subtract(p.subtract(p.multiply(columns, back), p.multiply(translation, back)), 0.5)
-    rows = p.iota(shape=(n, 1), axis=0, dtype="float32")
-    distance = p.divide(p.abs(p.subtract(centers, rows)), stretch)
-    weights = SYMBOLIC[kernel](distance)
-    total = p.reshape(p.reduce_sum(weights, axes=(0,)), shape=(1, size))
-    large = p.greater(p.abs(total), 1000 * float(np.finfo(np.float32).eps))
-    weights = p.select(large, p.divide(weights, p.select(large, total, 1.0)), 0.0)
-    inside = p.logical_and(p.greater_equal(centers, -0.5), p.less_equal(centers, n - 0.5))
-    return p.select(inside, weights, 0.0)
-
-
-def _symbolic_cubic(x):
-    square = p.multiply(x, x)
-    near = p.add(p.multiply(p.add(p.multiply(x, 1.5), -2.5), square), 1.0)
-    far = p.add(p.multiply(p.add(p.multiply(p.add(p.multiply(x, -0.5), 2.5), x), -4.0), x), 2.0)
-    return p.select(p.greater_equal(x, 2.0), 0.0, p.select(p.greater_equal(x, 1.0), far, near))
-
-
-def _symbolic_lanczos(radius):
-    def kernel(x):
-        away = p.greater(x, 1e-3)
-        safe = p.select(away, x, 1.0)
-        sines = p.multiply(p.sin(p.multiply(safe, math.pi)), p.sin(p.multiply(safe, math.pi / radius)))
-        y = p.divide(p.multiply(sines, radius / math.pi**2), p.multiply(safe, safe))
-        return p.select(away, p.select(p.greater(x, float(radius)), 0.0, y), 1.0)
-
-    return kernel
-
-
-SYMBOLIC = {
-    "linear": lambda x: p.maximum(p.subtract(1.0, x), 0.0),
-    "cubic": _symbolic_cubic,
-    "lanczos3": _symbolic_lanczos(3),
-    "lanczos5": _symbolic_lanczos(5),
-}
-
-
-# Borders -----------------------------------------------------------------------------------------------------
+# Borders ------------------------------------------------------------------------------------------
 def _border(name, axis_name, low, high, target, size, sign):
-    """What to put (`sign` 1) or cut (-1) before and after an axis; two of low, high and target are given."""
+    """What to put (`sign` 1) or cut (-1) before and after an axis; two of low, high and target are
+    given."""
     word = "padding" if sign > 0 else "cropping"
     before, after = {"height": ("top", "bottom"), "width": ("left", "right")}[axis_name]
     if sum(v is not None for v in (low, high, target)) != 2:
         raise ValueError(
-            f"{name}: exactly two of {before}_{word}, {after}_{word} and target_{axis_name} must be given; "
+            f"{name}: exactly two of {before}_{word}, {after}_{word} and target_{axis_name} must "
+            "be given; "
             f"got {low}, {high} and {target}"
         )
     given = {f"{before}_{word}": low, f"{after}_{word}": high, f"target_{axis_name}": target}
@@ -309,16 +54,23 @@ def _border(name, axis_name, low, high, target, size, sign):
         given[f"{after}_{word}"] = None if unknown else high
     for key, value in given.items():
         if value is not None and value < 0:
-            raise ValueError(f"{name}: {key} must not be negative; got {value} for images of {axis_name} {size}")
+            raise ValueError(
+                f"{name}: {key} must not be negative; got {value} for images of {axis_name} {size}"
+            )
     return low, high
 
 
 def _bordered(name, images, edges, targets, data_format, sign):
-    x, back = _batch(name, images, data_format)
+    x, back = batch_of(name, images, data_format)
     top, left, bottom, right = edges
     rows = _border(name, "height", top, bottom, targets[0], x.shape[1], sign)
     columns = _border(name, "width", left, right, targets[1], x.shape[2], sign)
-    widths = ((0, 0, 0), (sign * rows[0], sign * rows[1], 0), (sign * columns[0], sign * columns[1], 0), (0, 0, 0))
+    widths = (
+        (0, 0, 0),
+        (sign * rows[0], sign * rows[1], 0),
+        (sign * columns[0], sign * columns[1], 0),
+        (0, 0, 0),
+    )
     return back(p.pad(x, widths=widths, value=0))
 
 
@@ -333,7 +85,8 @@ def pad_images(
     target_width=None,
     data_format=None,
 ):
-    """`images` with zeros around them; for each axis two of before, after and the new size are given.
+    """`images` with zeros around them; for each axis two of before, after and the new size are
+    given.
 
     >>> from oneiros import ops
     >>> ops.image.pad_images([[[5.0]]], 1, 0, target_height=2, target_width=2).tolist()
@@ -354,7 +107,8 @@ def crop_images(
     target_width=None,
     data_format=None,
 ):
-    """`images` without their borders; for each axis two of before, after and the new size are given.
+    """`images` without their borders; for each axis two of before, after and the new size are
+    given.
 
     >>> from oneiros import ops
     >>> ops.image.crop_images([[[1.0], [2.0]], [[3.0], [4.0]]], 1, 0, 0, 1).tolist()
@@ -364,13 +118,16 @@ def crop_images(
     return _bordered("crop_images", images, edges, (target_height, target_width), data_format, -1)
 
 
-# Interpolation at coordinates ----------------------------------------------------------------------------------
+# Interpolation at coordinates
+# ----------------------------------------------------------------------------------
 def _mirrored(index, size):
     """Integers reflected at the middles of the first and the last place."""
     if size == 1:
         return p.multiply(index, 0)
     reach = size - 1
-    return p.abs(p.subtract(p.remainder(p.add(index, np.int32(reach)), np.int32(2 * reach)), np.int32(reach)))
+    return p.abs(
+        p.subtract(p.remainder(p.add(index, np.int32(reach)), np.int32(2 * reach)), np.int32(reach))
+    )
 
 
 FILLS = {
@@ -379,7 +136,8 @@ FILLS = {
     "wrap": lambda index, size: p.remainder(index, np.int32(size)),
     "mirror": _mirrored,
     "reflect": lambda index, size: p.floor_divide(
-        p.subtract(_mirrored(p.add(p.multiply(index, 2), np.int32(1)), 2 * size + 1), np.int32(1)), np.int32(2)
+        p.subtract(_mirrored(p.add(p.multiply(index, 2), np.int32(1)), 2 * size + 1), np.int32(1)),
+        np.int32(2),
     ),
 }
 
@@ -416,7 +174,9 @@ def _sampled(flat, sizes, coordinates, order, fill_mode, fill_value, offset=None
             index = place if index is None else p.add(p.multiply(index, np.int32(size)), place)
             weight = share if weight is None or share is None else p.multiply(weight, share)
             inside = within if inside is None else p.logical_and(inside, within)
-        value = p.take(flat, index if offset is None else p.add(index, offset), axis=0)  # (..., channels)
+        value = p.take(
+            flat, index if offset is None else p.add(index, offset), axis=0
+        )  # (..., channels)
         if fill_mode == "constant":
             value = p.select(p.reshape(inside, shape=(*inside.shape, 1)), value, fill_value)
         if weight is not None:
@@ -440,7 +200,8 @@ def map_coordinates(inputs, coordinates, order, fill_mode="constant", fill_value
         inputs: Array of rank k.
         coordinates: Array (k, ...).
         order: 0 for the nearest element, 1 for linear interpolation.
-        fill_mode: What lies outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` (at the middles of the
+        fill_mode: What lies outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` (at the
+            middles of the
             last elements) or `"reflect"` (at their ends).
         fill_value: The constant.
 
@@ -452,19 +213,24 @@ def map_coordinates(inputs, coordinates, order, fill_mode="constant", fill_value
     rank = len(inputs.shape)
     if coordinates.shape[0] != rank:
         raise ValueError(
-            f"map_coordinates: coordinates must have {rank} rows for inputs of rank {rank}; got shape "
+            f"map_coordinates: coordinates must have {rank} rows for inputs of rank {rank}; got "
+            "shape "
             f"{tuple(coordinates.shape)}"
         )
     if len(coordinates.shape) < 2:
         raise ValueError(
-            f"map_coordinates: coordinates must have rank 2 or more; got shape {tuple(coordinates.shape)}"
+            "map_coordinates: coordinates must have rank 2 or more; got shape "
+            f"{tuple(coordinates.shape)}"
         )
     _check_sampling("map_coordinates", order, fill_mode)
     dtype = dtype_of(inputs)
     flat = p.reshape(wide(float_of(inputs)), shape=(math.prod(inputs.shape), 1))
-    parts = [p.reshape(_cut(coordinates, 0, i, i + 1), shape=tuple(coordinates.shape[1:])) for i in range(rank)]
+    parts = [
+        p.reshape(cut(coordinates, 0, i, i + 1), shape=tuple(coordinates.shape[1:]))
+        for i in range(rank)
+    ]
     y = _sampled(flat, inputs.shape, parts, order, fill_mode, float(fill_value))
-    return _like(p.reshape(y, shape=tuple(coordinates.shape[1:])), dtype)
+    return like(p.reshape(y, shape=tuple(coordinates.shape[1:])), dtype)
 
 
 ORDERS = {"nearest": 0, "bilinear": 1}
@@ -474,13 +240,18 @@ def _warped(x, rows, columns, order, fill_mode, fill_value):
     """A batch of images at (rows, columns), each (batch, height, width)."""
     batch, height, width, channels = x.shape
     flat = p.reshape(wide(float_of(x)), shape=(batch * height * width, channels))
-    offset = p.multiply(p.iota(shape=(batch, 1, 1), axis=0, dtype="int32"), np.int32(height * width))
-    y = _sampled(flat, (height, width), (rows, columns), order, fill_mode, float(fill_value), offset)
-    return _like(y, dtype_of(x))
+    offset = p.multiply(
+        p.iota(shape=(batch, 1, 1), axis=0, dtype="int32"), np.int32(height * width)
+    )
+    y = _sampled(
+        flat, (height, width), (rows, columns), order, fill_mode, float(fill_value), offset
+    )
+    return like(y, dtype_of(x))
 
 
 def _projected(x, matrix, order, fill_mode, fill_value):
-    """Images whose pixel (column u, row v) is the input's at ((a u + b v + c) / k, (d u + e v + f) / k).
+    """Images whose pixel (column u, row v) is the input's at ((a u + b v + c) / k, (d u + e v + f)
+    / k).
 
     `matrix`, (batch, 8) or (1, 8), holds a to f, and g, h of `k = g u + h v + 1`.
     """
@@ -488,31 +259,43 @@ def _projected(x, matrix, order, fill_mode, fill_value):
     u = p.iota(shape=(1, 1, width), axis=2, dtype="float32")
     v = p.iota(shape=(1, height, 1), axis=1, dtype="float32")
     a, b, c, d, e, f, g, h = (
-        p.reshape(_cut(matrix, 1, i, i + 1), shape=(matrix.shape[0], 1, 1)) for i in range(8)
+        p.reshape(cut(matrix, 1, i, i + 1), shape=(matrix.shape[0], 1, 1)) for i in range(8)
     )
-    line = lambda s, t, w: p.add(p.add(p.multiply(s, u), p.multiply(t, v)), w)  # noqa: E731
+    line = lambda s, t, w: p.add(p.add(p.multiply(s, u), p.multiply(t, v)), w)
     k = line(g, h, 1.0)
-    return _warped(x, p.divide(line(d, e, f), k), p.divide(line(a, b, c), k), order, fill_mode, fill_value)
+    return _warped(
+        x, p.divide(line(d, e, f), k), p.divide(line(a, b, c), k), order, fill_mode, fill_value
+    )
 
 
 def _order(name, interpolation):
     if interpolation not in ORDERS:
-        raise ValueError(f"{name}: interpolation must be one of {tuple(ORDERS)}; got {interpolation!r}")
+        raise ValueError(
+            f"{name}: interpolation must be one of {tuple(ORDERS)}; got {interpolation!r}"
+        )
     return ORDERS[interpolation]
 
 
 @op
 def affine_transform(
-    images, transform, interpolation="bilinear", fill_mode="constant", fill_value=0, data_format=None
+    images,
+    transform,
+    interpolation="bilinear",
+    fill_mode="constant",
+    fill_value=0,
+    data_format=None,
 ):
     """`images` under projective maps.
 
     Args:
         images: Image or batch of images.
-        transform: Array (8,) or (batch, 8): for `(a, b, c, d, e, f, g, h)` the pixel (column u, row v) of the
-            result is the input's at `((a u + b v + c) / k, (d u + e v + f) / k)`, with `k = g u + h v + 1`.
+        transform: Array (8,) or (batch, 8): for `(a, b, c, d, e, f, g, h)` the pixel (column u, row
+            v) of the
+            result is the input's at `((a u + b v + c) / k, (d u + e v + f) / k)`, with `k = g u + h
+            v + 1`.
         interpolation: `"nearest"` or `"bilinear"`.
-        fill_mode: What lies outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` or `"reflect"`.
+        fill_mode: What lies outside: `"constant"`, `"nearest"`, `"wrap"`, `"mirror"` or
+            `"reflect"`.
         fill_value: The constant.
         data_format: `"channels_last"`, `"channels_first"`, or None for the session's.
 
@@ -522,11 +305,12 @@ def affine_transform(
     """
     order = _order("affine_transform", interpolation)
     _check_sampling("affine_transform", order, fill_mode)
-    x, back = _batch("affine_transform", images, data_format)
+    x, back = batch_of("affine_transform", images, data_format)
     matrix = to_dtype(array(transform), "float32")
     if len(matrix.shape) not in (1, 2) or matrix.shape[-1] != 8:
         raise ValueError(
-            f"affine_transform: transform must have the shape (8,) or (batch, 8); got {tuple(matrix.shape)}"
+            "affine_transform: transform must have the shape (8,) or (batch, 8); got "
+            f"{tuple(matrix.shape)}"
         )
     matrix = matrix if len(matrix.shape) == 2 else p.reshape(matrix, shape=(1, 8))
     return back(_projected(x, matrix, order, fill_mode, fill_value))
@@ -550,12 +334,15 @@ def perspective_transform(
     """
     name = "perspective_transform"
     order = _order(name, interpolation)
-    x, back = _batch(name, images, data_format)
+    x, back = batch_of(name, images, data_format)
     points = []
     for label, given in (("start_points", start_points), ("end_points", end_points)):
         given = to_dtype(array(given), "float32")
         if len(given.shape) not in (2, 3) or tuple(given.shape[-2:]) != (4, 2):
-            raise ValueError(f"{name}: {label} must have the shape (4, 2) or (batch, 4, 2); got {tuple(given.shape)}")
+            raise ValueError(
+                f"{name}: {label} must have the shape (4, 2) or (batch, 4, 2); got "
+                f"{tuple(given.shape)}"
+            )
         points.append(given if len(given.shape) == 3 else p.reshape(given, shape=(1, 4, 2)))
     if points[0].shape[0] != points[1].shape[0]:
         batch = max(v.shape[0] for v in points)
@@ -566,10 +353,10 @@ def perspective_transform(
 def _homography(start, end):
     """The 8 numbers of the maps from `end` to `start` points, (batch, 8)."""
     batch = start.shape[0]
-    u, v = (_cut(end, 2, i, i + 1) for i in (0, 1))  # (batch, 4, 1)
-    x, y = (_cut(start, 2, i, i + 1) for i in (0, 1))
+    u, v = (cut(end, 2, i, i + 1) for i in (0, 1))  # (batch, 4, 1)
+    x, y = (cut(start, 2, i, i + 1) for i in (0, 1))
     one, zero = p.add(p.multiply(u, 0.0), 1.0), p.multiply(u, 0.0)
-    minus = lambda s, t: p.negative(p.multiply(s, t))  # noqa: E731
+    minus = lambda s, t: p.negative(p.multiply(s, t))
     first = p.concatenate(u, v, one, zero, zero, zero, minus(u, x), minus(v, x), axis=2)
     second = p.concatenate(zero, zero, zero, u, v, one, minus(u, y), minus(v, y), axis=2)
     system = p.concatenate(first, second, axis=1)  # (batch, 8, 8)
@@ -605,18 +392,18 @@ def elastic_transform(
 
     order = _order("elastic_transform", interpolation)
     _check_sampling("elastic_transform", order, fill_mode)
-    x, back = _batch("elastic_transform", images, data_format)
+    x, back = batch_of("elastic_transform", images, data_format)
     batch, height, width, _ = x.shape
     noise = bits.normal(draw_seed(seed), (batch, height, width, 2), "float32")
     size = (int(6 * sigma) | 1,) * 2
     moves = p.multiply(_blurred(noise, size, (sigma, sigma)), float(alpha))
-    down, right = (p.reshape(_cut(moves, 3, i, i + 1), shape=(batch, height, width)) for i in (0, 1))
+    down, right = (p.reshape(cut(moves, 3, i, i + 1), shape=(batch, height, width)) for i in (0, 1))
     rows = p.add(p.iota(shape=(1, height, 1), axis=1, dtype="float32"), down)
     columns = p.add(p.iota(shape=(1, 1, width), axis=2, dtype="float32"), right)
     return back(_warped(x, rows, columns, order, fill_mode, fill_value))
 
 
-# Filters -------------------------------------------------------------------------------------------------------
+# Filters ------------------------------------------------------------------------------------------
 def _gaussian(size, sigma):
     """`size` values of a Gaussian around their middle, with sum 1."""
     x = np.arange(size) - (size - 1) / 2
@@ -633,9 +420,14 @@ def _filtered(x, kernel, axis, padding):
     window = tuple(shape[:2])
     pads = explicit_padding(padding, x.shape[1:3], window, (1, 1), (1, 1), "filter")
     return p.convolution(
-        x, array(kernel.astype(np_dtype(dtype_of(x)))), strides=(1, 1), padding=pads, lhs_dilation=(1, 1),
-        rhs_dilation=(1, 1), groups=channels,
-    )  # fmt: skip
+        x,
+        array(kernel.astype(np_dtype(dtype_of(x)))),
+        strides=(1, 1),
+        padding=pads,
+        lhs_dilation=(1, 1),
+        rhs_dilation=(1, 1),
+        groups=channels,
+    )
 
 
 def _blurred(x, sizes, sigmas, padding="same"):
@@ -658,16 +450,17 @@ def gaussian_blur(images, kernel_size=(3, 3), sigma=(1.0, 1.0), data_format=None
     >>> round(float(ops.image.gaussian_blur([[[1.0]]])[0, 0, 0]), 4)
     0.2042
     """
-    x, back = _batch("gaussian_blur", images, data_format)
+    x, back = batch_of("gaussian_blur", images, data_format)
     dtype = dtype_of(x)
     sizes = per_axis(kernel_size, 2, "gaussian_blur", "kernel_size")
     sigmas = (sigma,) * 2 if isinstance(sigma, (int, float)) else tuple(map(float, sigma))
-    return back(_like(_blurred(wide(float_of(x)), sizes[::-1], sigmas[::-1]), dtype))
+    return back(like(_blurred(wide(float_of(x)), sizes[::-1], sigmas[::-1]), dtype))
 
 
 @op
 def sobel_edges(images, data_format=None):
-    """How fast `images` change downwards and to the right: a new last axis of 2; the borders are repeated.
+    """How fast `images` change downwards and to the right: a new last axis of 2; the borders are
+    repeated.
 
     >>> from oneiros import ops
     >>> ops.image.sobel_edges([[[[0.0], [1.0]], [[0.0], [1.0]]]]).shape
@@ -692,7 +485,16 @@ def sobel_edges(images, data_format=None):
 
 
 @op
-def ssim(image1, image2, max_val=1.0, filter_size=11, filter_sigma=1.5, k1=0.01, k2=0.03, data_format=None):
+def ssim(
+    image1,
+    image2,
+    max_val=1.0,
+    filter_size=11,
+    filter_sigma=1.5,
+    k1=0.01,
+    k2=0.03,
+    data_format=None,
+):
     """The structural similarity of images, 1 for equal ones (Wang et al., 2004).
 
     Args:
@@ -709,13 +511,18 @@ def ssim(image1, image2, max_val=1.0, filter_size=11, filter_sigma=1.5, k1=0.01,
     """
     x, y = promote(wide(float_of(image1)), wide(float_of(image2)))
     if tuple(x.shape) != tuple(y.shape):
-        raise ValueError(f"ssim: both images must have one shape; got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"ssim: both images must have one shape; got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
     alone = len(x.shape) == 3
-    x, _ = _batch("ssim", x, data_format)
-    y, _ = _batch("ssim", y, data_format)
+    x, _ = batch_of("ssim", x, data_format)
+    y, _ = batch_of("ssim", y, data_format)
     if min(x.shape[1:3]) < filter_size:
-        raise ValueError(f"ssim: images of {x.shape[1]}x{x.shape[2]} are smaller than the window of {filter_size}")
-    mean = lambda v: _blurred(v, (filter_size,) * 2, (filter_sigma,) * 2, "valid")  # noqa: E731
+        raise ValueError(
+            f"ssim: images of {x.shape[1]}x{x.shape[2]} are smaller than the window of "
+            f"{filter_size}"
+        )
+    mean = lambda v: _blurred(v, (filter_size,) * 2, (filter_sigma,) * 2, "valid")
     c1, c2 = (k1 * max_val) ** 2, (k2 * max_val) ** 2
     mx, my = mean(x), mean(y)
     products = p.multiply(mx, my)
@@ -729,12 +536,14 @@ def ssim(image1, image2, max_val=1.0, filter_size=11, filter_sigma=1.5, k1=0.01,
     return p.reshape(made, shape=()) if alone else made
 
 
-# Colours ----------------------------------------------------------------------------------------------------------
+# Colours ------------------------------------------------------------------------------------------
 def _channels(name, images, data_format, least="float"):
     """The images and the place of their three channels."""
     x = array(images)
     if len(x.shape) not in (3, 4):
-        raise ValueError(f"{name}: images must have rank 3 (one) or 4 (a batch); got shape {tuple(x.shape)}")
+        raise ValueError(
+            f"{name}: images must have rank 3 (one) or 4 (a batch); got shape {tuple(x.shape)}"
+        )
     if least == "float" and not is_float(dtype_of(x)):
         raise ValueError(f"{name}: images must be of a floating dtype; got {dtype_of(x)}")
     first = config.standardize_data_format(data_format) == "channels_first"
@@ -753,7 +562,9 @@ def rgb_to_grayscale(images, data_format=None):
     if x.shape[axis] == 1:
         return x
     if x.shape[axis] != 3:
-        raise ValueError(f"rgb_to_grayscale: images must have 3 channels, or 1; got shape {tuple(x.shape)}")
+        raise ValueError(
+            f"rgb_to_grayscale: images must have 3 channels, or 1; got shape {tuple(x.shape)}"
+        )
     dtype = dtype_of(x)
     y = wide(float_of(x))
     weights = np.reshape(GRAY, [3 if i == axis else 1 for i in range(len(x.shape))])
@@ -764,7 +575,7 @@ def rgb_to_grayscale(images, data_format=None):
 def _three(name, x, axis):
     if x.shape[axis] != 3:
         raise ValueError(f"{name}: images must have 3 channels; got shape {tuple(x.shape)}")
-    return [_cut(x, axis, i, i + 1) for i in range(3)]
+    return [cut(x, axis, i, i + 1) for i in range(3)]
 
 
 @op
@@ -781,11 +592,12 @@ def rgb_to_hsv(images, data_format=None):
     width = p.subtract(value, p.minimum(p.minimum(red, green), blue))
     gray, black = p.equal(width, 0), p.equal(value, 0)
     safe = p.select(gray, 1.0, width)
-    part = lambda a, b: p.divide(p.subtract(a, b), safe)  # noqa: E731
+    part = lambda a, b: p.divide(p.subtract(a, b), safe)
     hue = p.select(
-        p.equal(value, red), part(green, blue),
+        p.equal(value, red),
+        part(green, blue),
         p.select(p.equal(value, green), p.add(part(blue, red), 2.0), p.add(part(red, green), 4.0)),
-    )  # fmt: skip
+    )
     hue = p.remainder(p.divide(p.select(gray, 0.0, hue), 6.0), 1.0)
     saturation = p.select(black, 0.0, p.divide(width, p.select(black, 1.0, value)))
     return p.concatenate(hue, saturation, value, axis=axis)
@@ -810,7 +622,7 @@ def hsv_to_rgb(images, data_format=None):
     return p.concatenate(*made, axis=axis)
 
 
-# Patches -------------------------------------------------------------------------------------------------------------
+# Patches ------------------------------------------------------------------------------------------
 @op
 def extract_patches(images, size, strides=None, dilation_rate=1, padding="valid", data_format=None):
     """The windows of images as channels: (batch, rows, columns, window * channels).
@@ -830,36 +642,52 @@ def extract_patches(images, size, strides=None, dilation_rate=1, padding="valid"
     rank = 2 if isinstance(size, int) else len(size)
     if rank not in (2, 3):
         raise ValueError(f"extract_patches: size must be an int, or 2 or 3 of them; got {size!r}")
-    return _patches("extract_patches", images, size, strides, dilation_rate, padding, data_format, rank)
+    return _patches(
+        "extract_patches", images, size, strides, dilation_rate, padding, data_format, rank
+    )
 
 
 @op
-def extract_patches_3d(volumes, size, strides=None, dilation_rate=1, padding="valid", data_format=None):
+def extract_patches_3d(
+    volumes, size, strides=None, dilation_rate=1, padding="valid", data_format=None
+):
     """The windows of volumes as channels; as `extract_patches`.
 
     >>> from oneiros import ops
     >>> tuple(ops.image.extract_patches_3d(ops.ones((1, 4, 4, 4, 2)), 2).shape)
     (1, 2, 2, 2, 16)
     """
-    return _patches("extract_patches_3d", volumes, size, strides, dilation_rate, padding, data_format, 3)
+    return _patches(
+        "extract_patches_3d", volumes, size, strides, dilation_rate, padding, data_format, 3
+    )
 
 
 def _patches(name, images, size, strides, dilation, padding, data_format, rank):
-    x, back = _batch(name, images, data_format, rank + 2)
+    x, back = batch_of(name, images, data_format, rank + 2)
     window = per_axis(size, rank, name, "size")
     strides = per_axis(size if strides is None else strides, rank, name, "strides")
     dilation = per_axis(dilation, rank, name, "dilation_rate")
     pads = explicit_padding(padding, x.shape[1:-1], window, strides, dilation, name)
     if any(map(any, pads)):
         x = p.pad(x, widths=((0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)), value=0)
-    counts = [(n - (w - 1) * d - 1) // s + 1 for n, w, d, s in zip(x.shape[1:-1], window, dilation, strides)]
+    counts = [
+        (n - (w - 1) * d - 1) // s + 1
+        for n, w, d, s in zip(x.shape[1:-1], window, dilation, strides)
+    ]
     if min(counts) < 1:
-        raise ValueError(f"{name}: a window of {window} does not fit into images of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"{name}: a window of {window} does not fit into images of shape {tuple(x.shape)}"
+        )
     parts = []
     for i in np.ndindex(*window):
         start = [k * d for k, d in zip(i, dilation)]
         stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, counts, strides)]
         parts.append(
-            p.slice(x, start=(0, *start, 0), stop=(x.shape[0], *stop, x.shape[-1]), strides=(1, *strides, 1))
+            p.slice(
+                x,
+                start=(0, *start, 0),
+                stop=(x.shape[0], *stop, x.shape[-1]),
+                strides=(1, *strides, 1),
+            )
         )
     return back(p.concatenate(*parts, axis=rank + 1) if len(parts) > 1 else parts[0])

@@ -11,8 +11,8 @@ from oneiros.ops.common import over, wide, within
 from oneiros.ops.control import jvp
 
 __all__ = [
-    "cholesky", "cholesky_inverse", "det", "eig", "eigh", "inv", "jvp", "logdet", "lstsq", "lu_factor",
-    "matrix_rank", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
+    "cholesky", "cholesky_inverse", "det", "eig", "eigh", "inv", "jvp", "logdet", "lstsq",
+    "lu_factor", "matrix_rank", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd",
 ]  # fmt: skip
 
 
@@ -47,7 +47,8 @@ def _identity(x):
 
 @op
 def cholesky(x, upper=False):
-    """The lower triangular `l` with `l @ l.T = x` of positive definite `x`, or its transpose if `upper`.
+    """The lower triangular `l` with `l @ l.T = x` of positive definite `x`, or its transpose if
+    `upper`.
 
     >>> from oneiros import ops
     >>> ops.cholesky([[4.0, 2.0], [2.0, 5.0]]).tolist()
@@ -179,20 +180,26 @@ def svd(x, full_matrices=True, compute_uv=True):
     >>> ops.svd([[3.0, 0.0], [0.0, 4.0]], compute_uv=False).tolist()
     [4.0, 3.0]
     """
-    made = p.svd(_matrices("svd", x), full_matrices=bool(full_matrices), compute_uv=bool(compute_uv))
+    made = p.svd(
+        _matrices("svd", x), full_matrices=bool(full_matrices), compute_uv=bool(compute_uv)
+    )
     return tuple(made) if compute_uv else made
 
 
-# Solutions ---------------------------------------------------------------------------------------------
+# Solutions
+# ---------------------------------------------------------------------------------------------
 def _system(name, a, b):
-    """Matrices and right sides with one dtype and the same batches; and whether `b` held vectors."""
+    """Matrices and right sides with one dtype and the same batches; and whether `b` held
+    vectors."""
     a, b = promote(wide(float_of(a)), wide(float_of(b)))
     a = _matrices(name, a, square=name != "lstsq")
     vectors = len(b.shape) == len(a.shape) - 1 or len(b.shape) == 1
     if vectors:
         b = p.reshape(b, shape=(*b.shape, 1))
-    if len(b.shape) < 2 or b.shape[-2] != a.shape[-2] and type(b.shape[-2]) is type(a.shape[-2]):
-        raise ValueError(f"{name}: b of shape {tuple(b.shape)} does not fit a of shape {tuple(a.shape)}")
+    if len(b.shape) < 2 or (b.shape[-2] != a.shape[-2] and type(b.shape[-2]) is type(a.shape[-2])):
+        raise ValueError(
+            f"{name}: b of shape {tuple(b.shape)} does not fit a of shape {tuple(a.shape)}"
+        )
     from oneiros.core.spec import broadcast_shapes
 
     lead = broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
@@ -287,18 +294,24 @@ def matrix_rank(x, tol=None):
     x = _matrices("matrix_rank", x)
     s = p.svd(x, full_matrices=False, compute_uv=False)
     axes = (len(s.shape) - 1,)
-    least = p.multiply(over(p.reduce_max, s, axes), max(x.shape[-2:]) * _epsilon(x)) if tol is None else tol
+    least = (
+        p.multiply(over(p.reduce_max, s, axes), max(x.shape[-2:]) * _epsilon(x))
+        if tol is None
+        else tol
+    )
     return p.reduce_sum(p.cast(p.greater(s, least), dtype="int32"), axes=axes)
 
 
-# Norms ---------------------------------------------------------------------------------------------------
+# Norms --------------------------------------------------------------------------------------------
 @op
 def norm(x, ord=None, axis=None, keepdims=False):
-    """The norm of vectors (`axis` is an int) or of matrices (a pair); of all elements if nothing is given.
+    """The norm of vectors (`axis` is an int) or of matrices (a pair); of all elements if nothing is
+    given.
 
     Args:
         x: Array.
-        ord: For vectors any number, infinity for the largest absolute value, 0 for the count of what is
+        ord: For vectors any number, infinity for the largest absolute value, 0 for the count of
+            what is
             not 0; for matrices "fro", "nuc", 1, -1, 2, -2, or infinities.
         axis: The axis or axes of the vectors or matrices; of arrays of rank 1 or 2 all, if None.
         keepdims: Whether the axes stay, with length 1.
@@ -315,7 +328,9 @@ def norm(x, ord=None, axis=None, keepdims=False):
     if isinstance(ord, str) and ord not in ("fro", "nuc"):
         raise ValueError(f"norm: ord must be 'fro', 'nuc' or a number; got {ord!r}")
     if axis is None and ord is not None and rank not in (1, 2):
-        raise ValueError(f"norm: with ord={ord!r} the axes must be given for an array of rank {rank}")
+        raise ValueError(
+            f"norm: with ord={ord!r} the axes must be given for an array of rank {rank}"
+        )
     axes = within(x, axis, "norm")
     if ord is None:
         made = p.sqrt(over(p.reduce_sum, _squared(x), axes))
@@ -364,7 +379,11 @@ def _matrix_norm(x, ord, row, column):
         raise ValueError(f"norm: there is no matrix norm of order {ord!r}")
     rest = [i for i in range(len(x.shape)) if i not in (row, column)]
     dtype = dtype_of(x)
-    s = p.svd(wide(p.transpose(x, order=(*rest, row, column))), full_matrices=False, compute_uv=False)
+    s = p.svd(
+        wide(p.transpose(x, order=(*rest, row, column))), full_matrices=False, compute_uv=False
+    )
     reduce = {"nuc": p.reduce_sum, 2: p.reduce_max, -2: p.reduce_min}[ord]
-    made = to_dtype(reduce(s, axes=(len(rest),)), dtype if not dtype.startswith("complex") else dtype_of(s))
+    made = to_dtype(
+        reduce(s, axes=(len(rest),)), dtype if not dtype.startswith("complex") else dtype_of(s)
+    )
     return p.reshape(made, shape=p.kept(x.shape, (row, column)))

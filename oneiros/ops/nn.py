@@ -1,7 +1,10 @@
-"""What neural networks are made of: normalizations, encodings, and all that the files beside this one hold.
+"""What neural networks are made of: normalizations, encodings, and all that the files beside this
+one hold.
 
-Activations are in `activations`, attention in `attention`, crossentropies in `crossentropies`, alignments in
-`ctc`, convolutions, pools and patches in `windows`; all are reached from here. Statistics of half precision
+Activations are in `activations`, attention in `attention`, crossentropies in `crossentropies`,
+alignments in
+`ctc`, convolutions, pools and patches in `windows`; all are reached from here. Statistics of half
+precision
 are taken in float32.
 """
 
@@ -27,11 +30,13 @@ from oneiros.ops.windows import *  # noqa: F403
 __all__ = [
     "batch_normalization", "in_top_k", "layer_normalization", "moments", "multi_hot", "normalize",
     "one_hot", "polar", "psnr", "rms_normalization", "top_k",
-    *activations.__all__, *attention.__all__, *crossentropies.__all__, *ctc.__all__, *windows.__all__,
 ]  # fmt: skip
+__all__ += activations.__all__ + attention.__all__ + crossentropies.__all__
+__all__ += ctc.__all__ + windows.__all__
 
 
-# Encodings and order --------------------------------------------------------------------------------------
+# Encodings and order
+# --------------------------------------------------------------------------------------
 def _refuse_sparse(name, sparse):
     if sparse:
         raise ValueError(f"{name}: sparse arrays are not supported; got sparse={sparse!r}")
@@ -39,7 +44,8 @@ def _refuse_sparse(name, sparse):
 
 @op
 def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
-    """1 at the place that each integer of `x` names along a new axis, 0 elsewhere; all 0 if out of range.
+    """1 at the place that each integer of `x` names along a new axis, 0 elsewhere; all 0 if out of
+    range.
 
     >>> from oneiros import ops
     >>> ops.one_hot([0, 2], 3).tolist()
@@ -65,7 +71,9 @@ def multi_hot(inputs, num_classes=None, axis=-1, dtype=None, sparse=False, **kwa
     if num_classes is None:
         raise ValueError("multi_hot: num_classes must be given")
     hits = one_hot(inputs, num_classes, axis=axis, dtype="bool", sparse=sparse)
-    return to_dtype(p.reduce_any(hits, axes=(1 if len(hits.shape) > 2 else 0,)), standardize_dtype(dtype))
+    return to_dtype(
+        p.reduce_any(hits, axes=(1 if len(hits.shape) > 2 else 0,)), standardize_dtype(dtype)
+    )
 
 
 @op
@@ -79,7 +87,9 @@ def top_k(x, k, sorted=True):
     """
     x = array(x)
     if not x.shape or not 0 <= k <= x.shape[-1]:
-        raise ValueError(f"top_k: k must be within the last axis of an array of shape {tuple(x.shape)}; got {k}")
+        raise ValueError(
+            f"top_k: k must be within the last axis of an array of shape {tuple(x.shape)}; got {k}"
+        )
     return tuple(p.top_k(x, k=k))
 
 
@@ -98,20 +108,25 @@ def in_top_k(targets, predictions, k):
     own = over(p.reduce_sum, p.select(hit, predictions, 0.0), (len(targets.shape),))
     last = (len(targets.shape),)
     better = p.cast(p.greater(predictions, own), dtype="int32")
-    inside = p.logical_and(p.reduce_any(hit, axes=last), p.isfinite(p.reshape(own, shape=tuple(targets.shape))))
+    inside = p.logical_and(
+        p.reduce_any(hit, axes=last), p.isfinite(p.reshape(own, shape=tuple(targets.shape)))
+    )
     return p.logical_and(inside, p.less(p.reduce_sum(better, axes=last), np.int32(k)))
 
 
-# Normalizations ------------------------------------------------------------------------------------------------
+# Normalizations
+# ------------------------------------------------------------------------------------------------
 @op
 def moments(x, axes, keepdims=False, synchronized=False):
-    """The mean and the variance of `x` over `axes`; of half precision in float32, held in its range.
+    """The mean and the variance of `x` over `axes`; of half precision in float32, held in its
+    range.
 
     Args:
         x: Array.
         axes: An int, ints, or None for all.
         keepdims: Whether the axes stay, with length 1.
-        synchronized: Whether the statistics are taken over all replicas. A compiled step of a distributed
+        synchronized: Whether the statistics are taken over all replicas. A compiled step of a
+            distributed
             model does so by itself.
 
     >>> from oneiros import ops
@@ -175,7 +190,8 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
         if math.prod(v.shape) != 1 and (len(v.shape) != 1 or not agree(v.shape[0], shape[at])):
             if tuple(v.shape) != shape:
                 raise ValueError(
-                    f"batch_normalization: {name} must be a vector of the length {shape[at]} of axis {axis} "
+                    f"batch_normalization: {name} must be a vector of the length {shape[at]} of "
+                    f"axis {axis} "
                     f"of an input of shape {tuple(x.shape)}; got shape {tuple(v.shape)}"
                 )
         v = to_dtype(v, dtype_of(x))
@@ -201,7 +217,8 @@ def _affine(name, weight, x, axes):
         fits = len(weight.shape) == len(over_axes) and all(map(agree, weight.shape, over_axes))
         if not fits:
             raise ValueError(
-                f"{name}: a weight must have the shape {over_axes} of the normalized axes {axes}; got "
+                f"{name}: a weight must have the shape {over_axes} of the normalized axes {axes}; "
+                "got "
                 f"{tuple(weight.shape)}"
             )
     return p.reshape(weight, shape=shape)
@@ -229,7 +246,8 @@ def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None, **kwarg
     scale = 1 / max(math.prod(x.shape[i] for i in axes), 1)
     if kwargs.pop("rms_scaling", False):
         warnings.warn(
-            "layer_normalization: rms_scaling=True is deprecated: it divides by the standard deviation, "
+            "layer_normalization: rms_scaling=True is deprecated: it divides by the standard "
+            "deviation, "
             "not by the root mean square; use rms_normalization",
             stacklevel=3,
         )
@@ -238,7 +256,8 @@ def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None, **kwarg
         y = x * p.rsqrt(variance + epsilon)
         y = y if gamma is None else y * _affine("layer_normalization", gamma, x, axes)
         return to_dtype(y, dtype)
-    # One pass: the sums of the distances to one of the elements, and of their squares. The result does not
+    # One pass: the sums of the distances to one of the elements, and of their squares. The result
+    # does not
     # depend on which element it is, so no derivative flows through it.
     x = x - p.stop_gradient(_first(x, axes))
     mean = over(p.reduce_sum, x, axes) * scale
@@ -264,12 +283,14 @@ def _(g, y, x, gamma, beta, axis, epsilon):
     epsilon = config.epsilon() if epsilon is None else epsilon
     dtype = dtype_of(x)
     x, g = wide(x), wide(g)
-    mean = lambda v: over(p.reduce_sum, v, axes) * (1 / math.prod(x.shape[i] for i in axes))  # noqa: E731
+    mean = lambda v: over(p.reduce_sum, v, axes) * (1 / math.prod(x.shape[i] for i in axes))
     centered = x - mean(x)
     factor = p.rsqrt(mean(centered * centered) + epsilon)
     unit = centered * factor
     weights = [
-        None if w is None else to_dtype(p.reshape(p.reduce_sum(v, axes=rest), shape=tuple(w.shape)), dtype_of(w))
+        None
+        if w is None
+        else to_dtype(p.reshape(p.reduce_sum(v, axes=rest), shape=tuple(w.shape)), dtype_of(w))
         for w, v in ((gamma, g * unit), (beta, g))
     ]
     if gamma is not None:
@@ -315,7 +336,9 @@ def normalize(x, axis=-1, order=2, epsilon=None):
     if order == 2:
         total = over(p.reduce_sum, x * x, axes)
         # the square of a small epsilon may not be representable: compare roots
-        least = np.asarray(max(epsilon * epsilon, float(_finfo(dtype_of(x)).tiny)), np_dtype(dtype_of(x)))
+        least = np.asarray(
+            max(epsilon * epsilon, float(_finfo(dtype_of(x)).tiny)), np_dtype(dtype_of(x))
+        )
         return x * p.rsqrt(p.maximum(total, least))
     size = p.abs(x)
     if order == 1:
@@ -332,7 +355,7 @@ def _finfo(dtype):
     return ml_dtypes.finfo(np_dtype(dtype))
 
 
-# Others ------------------------------------------------------------------------------------------------------------
+# Others -------------------------------------------------------------------------------------------
 @op
 def polar(abs_, angle):
     """The complex numbers with these absolute values and angles.
@@ -349,7 +372,8 @@ def polar(abs_, angle):
 
 @op
 def psnr(x1, x2, max_val):
-    """The peak signal-to-noise ratio in decibels, `20 log10(max_val) - 10 log10(mean squared error)`.
+    """The peak signal-to-noise ratio in decibels, `20 log10(max_val) - 10 log10(mean squared
+    error)`.
 
     Raises:
         ValueError: if the shapes differ.
@@ -360,9 +384,11 @@ def psnr(x1, x2, max_val):
     """
     x, y = promote(float_of(x1), float_of(x2))
     if len(x.shape) != len(y.shape) or not all(map(agree, x.shape, y.shape)):
-        raise ValueError(f"psnr: x1 and x2 must have one shape; got {tuple(x.shape)} and {tuple(y.shape)}")
-    error = p.reduce_sum((x - y) * (x - y), axes=tuple(range(len(x.shape)))) / max(math.prod(x.shape), 1)
+        raise ValueError(
+            f"psnr: x1 and x2 must have one shape; got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    error = p.reduce_sum((x - y) * (x - y), axes=tuple(range(len(x.shape)))) / max(
+        math.prod(x.shape), 1
+    )
     peak = to_dtype(array(max_val), dtype_of(x))
     return p.log10(peak) * 20.0 - p.log10(error) * 10.0
-
-

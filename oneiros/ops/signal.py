@@ -1,4 +1,5 @@
-"""Signals: Fourier transforms over the last axes, frames of sequences. Complex signals are pairs of arrays."""
+"""Signals: Fourier transforms over the last axes, frames of sequences. Complex signals are pairs of
+arrays."""
 
 from __future__ import annotations
 
@@ -15,11 +16,14 @@ __all__ = ["extract_sequences", "fft", "fft2", "ifft2", "irfft", "istft", "rfft"
 def _complex(name, x):
     """A pair (real, imaginary) as one complex array."""
     if not isinstance(x, (tuple, list)) or len(x) != 2:
-        raise ValueError(f"{name}: x must be a pair of arrays, the real and the imaginary parts; got {x!r}")
+        raise ValueError(
+            f"{name}: x must be a pair of arrays, the real and the imaginary parts; got {x!r}"
+        )
     real, imag = promote(wide(float_of(x[0])), wide(float_of(x[1])))
     if tuple(real.shape) != tuple(imag.shape):
         raise ValueError(
-            f"{name}: both parts must have one shape; got {tuple(real.shape)} and {tuple(imag.shape)}"
+            f"{name}: both parts must have one shape; got {tuple(real.shape)} and "
+            f"{tuple(imag.shape)}"
         )
     return p.complex(real, imag)
 
@@ -121,10 +125,12 @@ def irfft(x, fft_length=None):
     return p.irfft(p.complex(_fitted(real, terms), _fitted(imag, terms)), n=n)
 
 
-# Frames -----------------------------------------------------------------------------------------------
+# Frames
+# -----------------------------------------------------------------------------------------------
 @op
 def extract_sequences(x, sequence_length, sequence_stride):
-    """The stretches of the last axis that begin every `sequence_stride` places: (..., stretches, length).
+    """The stretches of the last axis that begin every `sequence_stride` places: (..., stretches,
+    length).
 
     >>> from oneiros import ops
     >>> ops.extract_sequences([1, 2, 3, 4, 5], 3, 2).tolist()
@@ -147,14 +153,21 @@ def _window(name, window, length, fft_length, dtype):
         return array(np.ones(fft_length, np_dtype(dtype)))
     elif isinstance(window, str):
         if window not in ("hann", "hamming"):
-            raise ValueError(f"{name}: window must be 'hann', 'hamming', an array or None; got {window!r}")
+            raise ValueError(
+                f"{name}: window must be 'hann', 'hamming', an array or None; got {window!r}"
+            )
         a = 0.5 if window == "hann" else 0.54
-        values = a - (1 - a) * np.cos(2 * np.pi * np.arange(length) / max(length, 1)) if length > 1 else np.ones(1)
+        values = (
+            a - (1 - a) * np.cos(2 * np.pi * np.arange(length) / max(length, 1))
+            if length > 1
+            else np.ones(1)
+        )
     else:
         values = array(window)
         if tuple(values.shape) != (length,):
             raise ValueError(
-                f"{name}: an array as window must have the shape ({length},); got {tuple(values.shape)}"
+                f"{name}: an array as window must have the shape ({length},); got "
+                f"{tuple(values.shape)}"
             )
         values = to_dtype(values, dtype)
     if isinstance(values, np.ndarray):
@@ -166,13 +179,15 @@ def _window(name, window, length, fft_length, dtype):
 def _check_lengths(name, sequence_length, fft_length):
     if fft_length < sequence_length:
         raise ValueError(
-            f"{name}: fft_length must be at least sequence_length; got {fft_length} and {sequence_length}"
+            f"{name}: fft_length must be at least sequence_length; got {fft_length} and "
+            f"{sequence_length}"
         )
 
 
 @op
 def stft(x, sequence_length, sequence_stride, fft_length, window="hann", center=True):
-    """The Fourier transforms of windows that slide over the last axis, as a pair (..., frames, terms).
+    """The Fourier transforms of windows that slide over the last axis, as a pair (..., frames,
+    terms).
 
     Args:
         x: Real array.
@@ -192,8 +207,12 @@ def stft(x, sequence_length, sequence_stride, fft_length, window="hann", center=
     if center:
         half, n = fft_length // 2, x.shape[-1]
         if half >= n:
-            raise ValueError(f"stft: with center=True x must have more than {half} elements; got {n}")
-        order = np.concatenate([np.arange(half, 0, -1), np.arange(n), np.arange(n - 2, n - 2 - half, -1)])
+            raise ValueError(
+                f"stft: with center=True x must have more than {half} elements; got {n}"
+            )
+        order = np.concatenate(
+            [np.arange(half, 0, -1), np.arange(n), np.arange(n - 2, n - 2 - half, -1)]
+        )
         x = p.take(x, array(order.astype(np.int32)), axis=len(x.shape) - 1)
     return _pair(p.rfft(p.multiply(_frames(x, fft_length, sequence_stride), window)))
 
@@ -244,7 +263,11 @@ def _overlapped(frames, stride):
         )  # fmt: skip
         part = p.reshape(part, shape=(*lead, count * stride))
         rank = len(part.shape)
-        part = p.pad(part, widths=((0, 0, 0),) * (rank - 1) + ((j * stride, (parts - 1 - j) * stride, 0),), value=0.0)
+        part = p.pad(
+            part,
+            widths=((0, 0, 0),) * (rank - 1) + ((j * stride, (parts - 1 - j) * stride, 0),),
+            value=0.0,
+        )
         total = part if total is None else p.add(total, part)
     size = (count - 1) * stride + length
     return p.slice(total, start=(0,) * rank, stop=(*lead, size), strides=(1,) * rank)

@@ -1,6 +1,7 @@
 """Convolutions, pools and patches: what slides a window over an image, a sequence or a volume.
 
-All go through primitives whose channels come last and whose padding is explicit; `channels_first` is a
+All go through primitives whose channels come last and whose padding is explicit; `channels_first`
+is a
 transposition before and after.
 """
 
@@ -16,24 +17,32 @@ from oneiros.core.dtypes import np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote
 
 __all__ = [
-    "adaptive_average_pool", "adaptive_max_pool", "average_pool", "conv", "conv_transpose", "depth_to_space",
-    "depthwise_conv", "fold", "max_pool", "separable_conv", "space_to_depth", "unfold",
+    "adaptive_average_pool", "adaptive_max_pool", "average_pool", "conv", "conv_transpose",
+    "depth_to_space", "depthwise_conv", "fold", "max_pool", "separable_conv", "space_to_depth",
+    "unfold",
 ]  # fmt: skip
 
 
-# Arguments ---------------------------------------------------------------------------------------------
+# Arguments
+# ---------------------------------------------------------------------------------------------
 def per_axis(value, rank, name, argument, least=1):
     """`value`, an int or one int for each of `rank` axes, as a tuple."""
     given = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
     if len(given) == 1:
         given *= rank
-    if len(given) != rank or not all(isinstance(n, (int, np.integer)) and n >= least for n in given):
-        raise ValueError(f"{name}: {argument} must be an int of at least {least}, or {rank} of them; got {value!r}")
+    if len(given) != rank or not all(
+        isinstance(n, (int, np.integer)) and n >= least for n in given
+    ):
+        raise ValueError(
+            f"{name}: {argument} must be an int of at least {least}, or {rank} of them; got "
+            f"{value!r}"
+        )
     return tuple(map(int, given))
 
 
 def explicit_padding(padding, sizes, window, strides, dilation, name):
-    """(low, high) for each axis, for `"valid"` or `"same"`; the odd element of `same` goes behind."""
+    """(low, high) for each axis, for `"valid"` or `"same"`; the odd element of `same` goes
+    behind."""
     kind = padding.lower() if isinstance(padding, str) else padding
     if kind == "valid":
         return ((0, 0),) * len(sizes)
@@ -66,21 +75,25 @@ def _check_not_empty(name, x, window, spatial):
         )
 
 
-# Convolutions --------------------------------------------------------------------------------------------
+# Convolutions
+# --------------------------------------------------------------------------------------------
 @op
 def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """The convolution (correlation) of `inputs` with `kernel` over 1, 2 or 3 spatial axes.
 
     Args:
-        inputs: Array (batch, *spatial, channels), or (batch, channels, *spatial) if `channels_first`.
-        kernel: Array (*window, channels / groups, filters); its shape says how many groups there are.
+        inputs: Array (batch, *spatial, channels), or (batch, channels, *spatial) if
+            `channels_first`.
+        kernel: Array (*window, channels / groups, filters); its shape says how many groups there
+            are.
         strides: Steps of the window: an int or one for each axis.
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"`, `"channels_first"`, or None for the session's.
         dilation_rate: Distances between the window's elements.
 
     Raises:
-        ValueError: if the kernel does not fit the channels or the window does not fit into the input.
+        ValueError: if the kernel does not fit the channels or the window does not fit into the
+            input.
 
     >>> from oneiros import ops
     >>> ops.conv([[[1.0], [2.0], [4.0]]], [[[1.0]], [[10.0]]]).tolist()
@@ -89,7 +102,8 @@ def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_
     x, kernel = promote(array(inputs), array(kernel))
     if not 3 <= len(x.shape) <= 5 or len(kernel.shape) != len(x.shape):
         raise ValueError(
-            f"conv: inputs and kernel must have one rank, 3 to 5; got the shapes {tuple(x.shape)} and "
+            f"conv: inputs and kernel must have one rank, 3 to 5; got the shapes {tuple(x.shape)} "
+            "and "
             f"{tuple(kernel.shape)}"
         )
     x, first = channels_last(x, data_format)
@@ -111,12 +125,20 @@ def _convolved(name, x, kernel, strides, padding, dilation, groups):
     strides = per_axis(strides, rank, name, "strides")
     dilation = per_axis(dilation, rank, name, "dilation_rate")
     if max(strides) > 1 and max(dilation) > 1 and name == "conv_transpose":
-        raise ValueError(f"{name}: strides and dilation_rate cannot both exceed 1; got {strides}, {dilation}")
+        raise ValueError(
+            f"{name}: strides and dilation_rate cannot both exceed 1; got {strides}, {dilation}"
+        )
     if groups == 1 and math.prod(window) == 1:
         return _pointwise(x, kernel, strides)
     pads = explicit_padding(padding, x.shape[1:-1], window, strides, dilation, name)
     y = p.convolution(
-        x, kernel, strides=strides, padding=pads, lhs_dilation=(1,) * rank, rhs_dilation=dilation, groups=groups
+        x,
+        kernel,
+        strides=strides,
+        padding=pads,
+        lhs_dilation=(1,) * rank,
+        rhs_dilation=dilation,
+        groups=groups,
     )
     _check_not_empty(name, x, window, y.shape[1:-1])
     return y
@@ -149,7 +171,8 @@ def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None,
     x, first = channels_last(x, data_format)
     if len(kernel.shape) != len(x.shape) or kernel.shape[-2] != x.shape[-1]:
         raise ValueError(
-            f"depthwise_conv: the kernel must have the shape (*window, {x.shape[-1]}, multiplier) for an input "
+            f"depthwise_conv: the kernel must have the shape (*window, {x.shape[-1]}, multiplier) "
+            "for an input "
             f"of shape {tuple(x.shape)} (channels last); got {tuple(kernel.shape)}"
         )
     window, channels, multiplier = kernel.shape[:-2], kernel.shape[-2], kernel.shape[-1]
@@ -160,7 +183,13 @@ def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None,
 
 @op
 def separable_conv(
-    inputs, depthwise_kernel, pointwise_kernel, strides=1, padding="valid", data_format=None, dilation_rate=1
+    inputs,
+    depthwise_kernel,
+    pointwise_kernel,
+    strides=1,
+    padding="valid",
+    data_format=None,
+    dilation_rate=1,
 ):
     """`depthwise_conv`, then `conv` with a window of one element.
 
@@ -174,7 +203,13 @@ def separable_conv(
 
 @op
 def conv_transpose(
-    inputs, kernel, strides=1, padding="valid", output_padding=None, data_format=None, dilation_rate=1
+    inputs,
+    kernel,
+    strides=1,
+    padding="valid",
+    output_padding=None,
+    data_format=None,
+    dilation_rate=1,
 ):
     """The transpose of `conv`: what its derivative does to the outputs.
 
@@ -182,7 +217,8 @@ def conv_transpose(
         inputs: As in `conv`.
         kernel: Array (*window, filters, channels).
         strides, padding, data_format, dilation_rate: As in `conv`.
-        output_padding: Elements more at the end of each axis, or None to multiply the sizes by the strides
+        output_padding: Elements more at the end of each axis, or None to multiply the sizes by the
+            strides
             (and, without padding, to add what the window exceeds them by).
 
     >>> from oneiros import ops
@@ -193,7 +229,8 @@ def conv_transpose(
     x, first = channels_last(x, data_format)
     if len(kernel.shape) != len(x.shape) or kernel.shape[-1] != x.shape[-1]:
         raise ValueError(
-            f"conv_transpose: the kernel must have the shape (*window, filters, {x.shape[-1]}) for an input "
+            f"conv_transpose: the kernel must have the shape (*window, filters, {x.shape[-1]}) for "
+            "an input "
             f"of shape {tuple(x.shape)} (channels last); got {tuple(kernel.shape)}"
         )
     rank = len(x.shape) - 2
@@ -211,9 +248,15 @@ def conv_transpose(
         sizes.append(max(size, 0))
         pads.append((low, total - low))
     y = p.convolution_input_grad(
-        x, kernel, input_shape=(x.shape[0], *sizes, kernel.shape[-2]), strides=strides, padding=tuple(pads),
-        lhs_dilation=(1,) * rank, rhs_dilation=dilation, groups=1,
-    )  # fmt: skip
+        x,
+        kernel,
+        input_shape=(x.shape[0], *sizes, kernel.shape[-2]),
+        strides=strides,
+        padding=tuple(pads),
+        lhs_dilation=(1,) * rank,
+        rhs_dilation=dilation,
+        groups=1,
+    )
     return channels_back(y, first)
 
 
@@ -228,7 +271,7 @@ def transposed_size(n, window, stride, dilation, padding, output_padding):
     return (n - 1) * stride + span + output_padding - (2 * (span // 2) if kind == "same" else 0)
 
 
-# Pools -------------------------------------------------------------------------------------------------------
+# Pools --------------------------------------------------------------------------------------------
 def _pool(name, pool, inputs, pool_size, strides, padding, data_format):
     """`pool` over windows of `inputs`, and the window, strides, pads and axes it took."""
     x, first = channels_last(inputs, data_format)
@@ -246,7 +289,8 @@ def max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None)
     """The largest of each window of `inputs`, channel by channel.
 
     Args:
-        inputs: Array (batch, *spatial, channels), or (batch, channels, *spatial) if `channels_first`.
+        inputs: Array (batch, *spatial, channels), or (batch, channels, *spatial) if
+            `channels_first`.
         pool_size: The window: an int or one for each spatial axis.
         strides: Steps of the window; `pool_size` if None.
         padding: `"valid"` or `"same"`.
@@ -256,7 +300,9 @@ def max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None)
     >>> ops.max_pool([[[1.0], [5.0], [3.0], [2.0]]], 2).tolist()
     [[[5.0], [3.0]]]
     """
-    y, *_, first = _pool("max_pool", p.max_pool, array(inputs), pool_size, strides, padding, data_format)
+    y, *_, first = _pool(
+        "max_pool", p.max_pool, array(inputs), pool_size, strides, padding, data_format
+    )
     return channels_back(y, first)
 
 
@@ -322,7 +368,8 @@ def _max_of_windows(x, axis, count):
 
 @op
 def adaptive_average_pool(inputs, output_size, data_format=None):
-    """The means of as many windows as `output_size` says, which share each axis as evenly as can be.
+    """The means of as many windows as `output_size` says, which share each axis as evenly as can
+    be.
 
     >>> from oneiros import ops
     >>> ops.adaptive_average_pool([[[1.0], [5.0], [3.0]]], 2).tolist()
@@ -333,7 +380,8 @@ def adaptive_average_pool(inputs, output_size, data_format=None):
 
 @op
 def adaptive_max_pool(inputs, output_size, data_format=None):
-    """The largest of as many windows as `output_size` says, which share each axis as evenly as can be.
+    """The largest of as many windows as `output_size` says, which share each axis as evenly as can
+    be.
 
     >>> from oneiros import ops
     >>> ops.adaptive_max_pool([[[1.0], [5.0], [3.0]]], 2).tolist()
@@ -342,14 +390,15 @@ def adaptive_max_pool(inputs, output_size, data_format=None):
     return _adaptive("adaptive_max_pool", inputs, output_size, data_format, _max_of_windows)
 
 
-# Patches ---------------------------------------------------------------------------------------------------------
+# Patches ------------------------------------------------------------------------------------------
 def _unfold_sizes(name, size, kernel_size, dilation, padding, stride):
     window = per_axis(kernel_size, 2, name, "kernel_size")
     dilation = per_axis(dilation, 2, name, "dilation")
     padding = per_axis(padding, 2, name, "padding", least=0)
     stride = per_axis(stride, 2, name, "stride")
     counts = tuple(
-        (n + 2 * q - (w - 1) * d - 1) // s + 1 for n, w, d, q, s in zip(size, window, dilation, padding, stride)
+        (n + 2 * q - (w - 1) * d - 1) // s + 1
+        for n, w, d, q, s in zip(size, window, dilation, padding, stride)
     )
     if min(counts) < 1:
         raise ValueError(f"{name}: a window of {window} does not fit into images of {tuple(size)}")
@@ -370,7 +419,9 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """
     x = array(x)
     if len(x.shape) != 4:
-        raise ValueError(f"unfold: x must have 4 axes (batch, channels, height, width); got {tuple(x.shape)}")
+        raise ValueError(
+            f"unfold: x must have 4 axes (batch, channels, height, width); got {tuple(x.shape)}"
+        )
     batch, channels = x.shape[:2]
     window, dilation, padding, stride, counts = _unfold_sizes(
         "unfold", x.shape[2:], kernel_size, dilation, padding, stride
@@ -381,7 +432,9 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     for i in np.ndindex(*window):
         start = [k * d for k, d in zip(i, dilation)]
         stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, counts, stride)]
-        part = p.slice(x, start=(0, 0, *start), stop=(batch, channels, *stop), strides=(1, 1, *stride))
+        part = p.slice(
+            x, start=(0, 0, *start), stop=(batch, channels, *stop), strides=(1, 1, *stride)
+        )
         parts.append(p.reshape(part, shape=(batch, channels, 1, math.prod(counts))))
     y = p.concatenate(*parts, axis=2) if len(parts) > 1 else parts[0]
     return p.reshape(y, shape=(batch, channels * math.prod(window), math.prod(counts)))
@@ -408,7 +461,8 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     places = math.prod(window)
     if len(x.shape) != 3 or x.shape[1] % places or x.shape[2] != math.prod(counts):
         raise ValueError(
-            f"fold: x must have the shape (batch, channels * {places}, {math.prod(counts)}) for images of "
+            f"fold: x must have the shape (batch, channels * {places}, {math.prod(counts)}) for "
+            "images of "
             f"{size} and windows of {window}; got {tuple(x.shape)}"
         )
     batch, channels = x.shape[0], x.shape[1] // places
@@ -443,7 +497,8 @@ def _checked_blocks(name, x, block_size):
 def depth_to_space(x, block_size, data_format="channels_last"):
     """Channels laid out as blocks of `block_size` times `block_size` pixels.
 
-    The place in the block varies slowest among channels that come last, fastest among those that come first.
+    The place in the block varies slowest among channels that come last, fastest among those that
+    come first.
 
     >>> from oneiros import ops
     >>> ops.depth_to_space([[[[1.0, 2.0, 3.0, 4.0]]]], 2).tolist()
@@ -454,7 +509,9 @@ def depth_to_space(x, block_size, data_format="channels_last"):
     batch, *size = x.shape
     depth = size.pop(0 if first else 2)
     if depth % block_size**2:
-        raise ValueError(f"depth_to_space: {depth} channels are no multiple of block_size**2, {block_size**2}")
+        raise ValueError(
+            f"depth_to_space: {depth} channels are no multiple of block_size**2, {block_size**2}"
+        )
     height, width = size
     rest, b = depth // block_size**2, block_size
     if first:
@@ -480,7 +537,9 @@ def space_to_depth(x, block_size, data_format="channels_last"):
     depth = size.pop(0 if first else 2)
     height, width = size
     if height % block_size or width % block_size:
-        raise ValueError(f"space_to_depth: images of {height}x{width} do not split into blocks of {block_size}")
+        raise ValueError(
+            f"space_to_depth: images of {height}x{width} do not split into blocks of {block_size}"
+        )
     b = block_size
     height, width = height // b, width // b
     if first:

@@ -1,7 +1,10 @@
-"""Random bits, uniform and normal numbers: the backend's own, or portable ones, equal on every backend.
+"""Random bits, uniform and normal numbers: the backend's own, or portable ones, equal on every
+backend.
 
-Portable bits are Threefry-2x32 with 20 rounds (Salmon et al., 2011, "Parallel random numbers: as easy as
-1, 2, 3"): a cipher of a counter, so the n-th number needs no other. It is written over int32, whose sums
+Portable bits are Threefry-2x32 with 20 rounds (Salmon et al., 2011, "Parallel random numbers: as
+easy as
+1, 2, 3"): a cipher of a counter, so the n-th number needs no other. It is written over int32, whose
+sums
 wrap around on every backend; only the last step names the bits uint32.
 """
 
@@ -19,7 +22,10 @@ __all__ = ["bits", "fold", "normal", "threefry", "uniform", "words"]
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 PARITY = 0x1BD11BDA
-EXACT = {"float16": 11, "bfloat16": 8}  # how many bits an integer may have to be exact in these; else 24
+EXACT = {
+    "float16": 11,
+    "bfloat16": 8,
+}  # how many bits an integer may have to be exact in these; else 24
 
 
 def _int32(value):
@@ -53,7 +59,8 @@ def _keys(seed):
 
 
 def fold(seed, number):
-    """Another seed, made of `seed` and an int: for functions that need several streams of one seed."""
+    """Another seed, made of `seed` and an int: for functions that need several streams of one
+    seed."""
     if _portable():
         made = p.concatenate(*threefry(*_keys(seed), _int32(number), _int32(0xF01D)), axis=0)
     else:  # the backend's generator mixes its seed itself
@@ -101,7 +108,10 @@ def uniform(seed, shape, dtype):
     if not _portable():
         return p.random_uniform(_placed(seed), shape=shape, dtype=dtype)
     if dtype == "float64":
-        high, low = (p.cast(_whole(words(s, shape), n), dtype=dtype) for s, n in ((seed, 27), (fold(seed, 1), 26)))
+        high, low = (
+            p.cast(_whole(words(s, shape), n), dtype=dtype)
+            for s, n in ((seed, 27), (fold(seed, 1), 26))
+        )
         return p.multiply(p.add(p.multiply(high, 2.0**26), low), 2.0**-53)
     count = EXACT.get(dtype, 24)
     return p.multiply(p.cast(_whole(words(seed, shape), count), dtype=dtype), 2.0**-count)
@@ -118,5 +128,3 @@ def normal(seed, shape, dtype):
     middle = p.cast(middle, dtype=inner)
     y = p.multiply(p.erfinv(middle), math.sqrt(2))
     return y if dtype == inner else p.cast(y, dtype=dtype)
-
-

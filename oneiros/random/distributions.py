@@ -1,6 +1,7 @@
 """Distributions over the bits of `bits`: each is a pure function of its seed.
 
-`seed` is an int (the same numbers every time), a `SeedGenerator` (others every time), or None for the
+`seed` is an int (the same numbers every time), a `SeedGenerator` (others every time), or None for
+the
 session's own generator.
 """
 
@@ -17,11 +18,12 @@ from oneiros.random import bits
 from oneiros.random.seed_generator import draw_seed
 
 __all__ = [
-    "beta", "binomial", "categorical", "dropout", "gamma", "normal", "randint", "shuffle", "truncated_normal",
-    "uniform",
+    "beta", "binomial", "categorical", "dropout", "gamma", "normal", "randint", "shuffle",
+    "truncated_normal", "uniform",
 ]  # fmt: skip
 
-ROUNDS = 8  # of rejection; each accepts at least 86 of 100, so that 1 in 10 million takes its mode instead
+# Of rejection; each accepts at least 86 of 100, so that 1 in 10 million takes its mode instead.
+ROUNDS = 8
 
 
 def _float(name, dtype):
@@ -94,7 +96,9 @@ def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
     low, high = _number(minval, dtype), _number(maxval, dtype)
     if type(low) is type(high) is float:
         return y if (low, high) == (0.0, 1.0) else p.add(p.multiply(y, high - low), low)
-    return p.add(p.multiply(y, p.subtract(*(array(v) if type(v) is float else v for v in (high, low)))), low)
+    return p.add(
+        p.multiply(y, p.subtract(*(array(v) if type(v) is float else v for v in (high, low)))), low
+    )
 
 
 def randint(shape, minval, maxval, dtype="int32", seed=None):
@@ -112,7 +116,10 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
     if type(low) is type(high) is int:
         y = _below(seed, shape, max(high - low, 1))
     else:
-        low, high = (np.asarray(v, np.int32) if type(v) is int else to_dtype(array(v), "int32") for v in (low, high))
+        low, high = (
+            np.asarray(v, np.int32) if type(v) is int else to_dtype(array(v), "int32")
+            for v in (low, high)
+        )
         y = p.remainder(_natural(seed, shape, 31), p.maximum(p.subtract(high, low), 1))
     return to_dtype(p.add(y, low), dtype)
 
@@ -128,7 +135,8 @@ def _natural(seed, shape, count):
 
 
 def _below(seed, shape, span):
-    """Integers uniform below `span`: the remainder of a number of 60 bits or more, digit by digit."""
+    """Integers uniform below `span`: the remainder of a number of 60 bits or more, digit by
+    digit."""
     if span > 2**30:
         return p.remainder(_natural(seed, shape, 31), np.int32(min(span, 2**31 - 1)))
     digit = 31 - (span - 1).bit_length()  # what is left, shifted by a digit, stays below 2**31
@@ -160,11 +168,16 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
     """
     logits = float_of(logits)
     if len(logits.shape) != 2:
-        raise ValueError(f"categorical: logits must have the axes (batch, classes); got shape {tuple(logits.shape)}")
+        raise ValueError(
+            "categorical: logits must have the axes (batch, classes); got shape "
+            f"{tuple(logits.shape)}"
+        )
     batch, classes = logits.shape
     inner = dtype_of(logits) if dtype_of(logits) == "float64" else "float32"
     u = bits.uniform(draw_seed(seed), (batch, num_samples, classes), inner)
-    noise = p.negative(p.log(p.negative(p.log(u))))  # Gumbel: the argmax has the softmax's distribution
+    noise = p.negative(
+        p.log(p.negative(p.log(u)))
+    )  # Gumbel: the argmax has the softmax's distribution
     logits = p.reshape(to_dtype(logits, inner), shape=(batch, 1, classes))
     return to_dtype(p.argmax(p.add(logits, noise), axis=2), standardize_dtype(dtype))
 
@@ -175,7 +188,8 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
     Args:
         inputs: Array.
         rate: The share, from 0 to 1.
-        noise_shape: Ints that broadcast to the shape of `inputs`: where it is 1, all are kept or dropped
+        noise_shape: Ints that broadcast to the shape of `inputs`: where it is 1, all are kept or
+            dropped
             together. None stands for the size of `inputs`.
         seed: See the module.
 
@@ -205,7 +219,10 @@ def _noise_shape(x, noise_shape):
         return tuple(x.shape)
     shape = tuple(m if n is None else n for n, m in zip(noise_shape, x.shape))
     if len(noise_shape) != len(x.shape) or any(n not in (1, m) for n, m in zip(shape, x.shape)):
-        raise ValueError(f"dropout: noise_shape {tuple(noise_shape)} does not broadcast to inputs of {tuple(x.shape)}")
+        raise ValueError(
+            f"dropout: noise_shape {tuple(noise_shape)} does not broadcast to inputs of "
+            f"{tuple(x.shape)}"
+        )
     return shape
 
 
@@ -251,7 +268,8 @@ def beta(shape, alpha, beta, dtype=None, seed=None):
 
 
 def _log_gamma(seed, shape, alpha, dtype):
-    """The logarithms of numbers with a gamma distribution: for a small `alpha` these are far below 0."""
+    """The logarithms of numbers with a gamma distribution: for a small `alpha` these are far below
+    0."""
     inner = dtype if dtype == "float64" else "float32"
     alpha = p.broadcast_to(to_dtype(array(alpha), inner), shape=tuple(map(int, shape)))
     # Below 1 draw for alpha + 1 and multiply by u ** (1 / alpha).
@@ -279,11 +297,13 @@ def _log_gamma(seed, shape, alpha, dtype):
 def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """How many of `counts` trials succeed, each with the given probability.
 
-    For small means by adding up the distribution, for large ones by rejection (Hörmann, 1993, BTRS).
+    For small means by adding up the distribution, for large ones by rejection (Hörmann, 1993,
+    BTRS).
 
     Args:
         shape: Ints.
-        counts, probabilities: Numbers, or arrays that broadcast to `shape`; NaN comes where they are out of
+        counts, probabilities: Numbers, or arrays that broadcast to `shape`; NaN comes where they
+            are out of
             their ranges.
         dtype: A floating dtype.
         seed: See the module.
@@ -299,20 +319,27 @@ def binomial(shape, counts, probabilities, dtype=None, seed=None):
     flipped = p.greater(q, 0.5)
     r = p.select(flipped, p.subtract(1.0, q), q)
     few = p.less(p.multiply(n, r), 10.0)
-    y = p.select(few, _by_sums(seed, shape, n, r, inner), _by_rejection(seed, shape, n, r, few, inner))
+    y = p.select(
+        few, _by_sums(seed, shape, n, r, inner), _by_rejection(seed, shape, n, r, few, inner)
+    )
     y = p.select(flipped, p.subtract(n, y), y)
-    valid = p.logical_and(p.greater_equal(n, 0.0), p.logical_and(p.greater_equal(q, 0.0), p.less_equal(q, 1.0)))
+    valid = p.logical_and(
+        p.greater_equal(n, 0.0), p.logical_and(p.greater_equal(q, 0.0), p.less_equal(q, 1.0))
+    )
     return to_dtype(p.select(valid, y, math.nan), dtype)
 
 
 def _by_sums(seed, shape, n, q, dtype):
-    """Binomial numbers with a mean below 10: how many sums of the distribution lie below a uniform number."""
+    """Binomial numbers with a mean below 10: how many sums of the distribution lie below a uniform
+    number."""
     u = bits.uniform(bits.fold(seed, 0), shape, dtype)
     odds = p.divide(q, p.subtract(1.0, q))
     share = p.exp(p.multiply(n, p.log1p(p.negative(q))))
     total, y = share, p.multiply(u, 0.0)
     for k in range(45):  # the tail behind it is below 1e-14
-        y = p.add(y, p.cast(p.logical_and(p.greater_equal(u, total), p.less(float(k), n)), dtype=dtype))
+        y = p.add(
+            y, p.cast(p.logical_and(p.greater_equal(u, total), p.less(float(k), n)), dtype=dtype)
+        )
         share = p.multiply(share, p.multiply(p.divide(p.subtract(n, float(k)), k + 1.0), odds))
         total = p.add(total, p.maximum(share, 0.0))
     return y
@@ -339,17 +366,22 @@ def _by_rejection(seed, shape, n, q, unused, dtype):
         inside = p.logical_and(p.greater_equal(k, 0.0), p.less_equal(k, n))
         k1 = p.minimum(p.maximum(k, 0.0), n)
         easy = p.logical_and(p.greater_equal(width, 0.07), p.less_equal(v, quick))
-        height = p.log(p.divide(p.multiply(v, alpha), p.add(p.divide(a, p.multiply(width, width)), b)))
-        accepted = p.logical_and(inside, p.logical_or(easy, p.less_equal(height, _log_ratio(n, k1, mode, odds))))
+        height = p.log(
+            p.divide(p.multiply(v, alpha), p.add(p.divide(a, p.multiply(width, width)), b))
+        )
+        accepted = p.logical_and(
+            inside, p.logical_or(easy, p.less_equal(height, _log_ratio(n, k1, mode, odds)))
+        )
         y = p.select(p.logical_and(accepted, p.logical_not(done)), k1, y)
         done = p.logical_or(done, accepted)
     return y
 
 
 def _log_ratio(n, k, mode, odds):
-    """The logarithm of the binomial probability of `k` over that of `mode`, from Stirling's series."""
-    plus = lambda x: p.add(x, 1.0)  # noqa: E731
-    minus = lambda x: plus(p.subtract(n, x))  # noqa: E731
+    """The logarithm of the binomial probability of `k` over that of `mode`, from Stirling's
+    series."""
+    plus = lambda x: p.add(x, 1.0)
+    minus = lambda x: plus(p.subtract(n, x))
     terms = [
         p.multiply(p.add(mode, 0.5), p.log(p.divide(plus(mode), p.multiply(odds, minus(mode))))),
         p.multiply(plus(n), p.log(p.divide(minus(mode), minus(k)))),
@@ -364,8 +396,11 @@ def _log_ratio(n, k, mode, odds):
 
 
 def _stirling(k):
-    """What Stirling's formula lacks of `log(k!)`: `log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2 pi) / 2`."""
+    """What Stirling's formula lacks of `log(k!)`: `log k! - (k + 1/2) log(k + 1) + (k + 1) - log(2
+    pi) / 2`."""
     k1 = p.add(k, 1.0)
     inverse = p.divide(1.0, p.multiply(k1, k1))
-    series = p.subtract(1 / 12, p.multiply(p.subtract(1 / 360, p.multiply(inverse, 1 / 1260)), inverse))
+    series = p.subtract(
+        1 / 12, p.multiply(p.subtract(1 / 360, p.multiply(inverse, 1 / 1260)), inverse)
+    )
     return p.divide(series, k1)

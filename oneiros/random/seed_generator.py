@@ -1,4 +1,5 @@
-"""Where seeds come from: a generator whose state is a variable, so that compiled steps and files hold it."""
+"""Where seeds come from: a generator whose state is a variable, so that compiled steps and files
+hold it."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ class SeedGenerator:
         """
         seed = self.state.value
         if not _only_shapes_matter():
-            moved = p.add(p.bitcast(seed, dtype="int32"), np.array([0, 1], np.int32))  # sums wrap around
+            moved = p.add(
+                p.bitcast(seed, dtype="int32"), np.array([0, 1], np.int32)
+            )  # sums wrap around
             self.state.assign(p.bitcast(moved, dtype="uint32"))
         return seed
 
@@ -98,7 +101,8 @@ seeding.on_seed.append(_restart)
 
 
 def draw_seed(seed):
-    """An array of two uint32 from what the user gives as `seed`: an int, a generator, an array or None."""
+    """An array of two uint32 from what the user gives as `seed`: an int, a generator, an array or
+    None."""
     if isinstance(seed, SeedGenerator):
         return seed.next()
     if seed is None:
@@ -107,4 +111,7 @@ def draw_seed(seed):
         return np.array([int(seed) % 2**32, 0], np.uint32)
     if tuple(getattr(seed, "shape", ())) == (2,):
         return seed.value if isinstance(seed, Variable) else seed
-    raise ValueError(f"`seed` must be an int, a SeedGenerator or None; got {seed!r} of type {type(seed).__name__}")
+    raise ValueError(
+        f"`seed` must be an int, a SeedGenerator or None; got {seed!r} of type "
+        f"{type(seed).__name__}"
+    )

@@ -20,7 +20,10 @@ class Row:
 
     def __str__(self):
         shapes = ",".join("x".join(map(str, np.shape(a))) for a in self.arrays)
-        kwargs = {k: "x".join(map(str, v.shape)) if isinstance(v, np.ndarray) else v for k, v in self.kwargs.items()}
+        kwargs = {
+            k: "x".join(map(str, v.shape)) if isinstance(v, np.ndarray) else v
+            for k, v in self.kwargs.items()
+        }
         return f"{self.name}[{shapes}|{','.join(f'{k}={v}' for k, v in kwargs.items())}]"
 
 
@@ -89,7 +92,8 @@ def check(row):
 
 
 def check_symbols(row, function, want):
-    """With an unknown first dimension the inferred shape is the real one with None in place of it."""
+    """With an unknown first dimension the inferred shape is the real one with None in place of
+    it."""
     import oneiros
 
     batch = (*np.shape(row.arrays[0]), 0)[0]
@@ -105,7 +109,7 @@ def check_symbols(row, function, want):
     made = list(leaves(function(*symbols, **row.kwargs)))
     for symbol, value in zip(made, want):
         for n, m in zip(symbol.shape, value.shape):
-            assert n == m or n is None and m == batch
+            assert n == m or (n is None and m == batch)
 
 
 def leaves(result):

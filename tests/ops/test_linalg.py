@@ -22,14 +22,34 @@ def positive(*shape):
 
 A, B, S = positive(6, 3, 3), normal(6, 3, 2), normal(6, 5, 3)
 ROWS = [
-    *[Row(name, (x,), tolerance=20) for x in (A, A[0]) for name in ("cholesky", "det", "inv", "slogdet", "logdet")],
+    *[
+        Row(name, (x,), tolerance=20)
+        for x in (A, A[0])
+        for name in ("cholesky", "det", "inv", "slogdet", "logdet")
+    ],
     Row("cholesky", (A,), dict(upper=True)),
-    Row("cholesky_inverse", (np.linalg.cholesky(A),), tolerance=20, oracle=lambda l: np.linalg.inv(A)),
-    Row("cholesky_inverse", (np.swapaxes(np.linalg.cholesky(A), -1, -2),), dict(upper=True), tolerance=20, oracle=lambda u, upper: np.linalg.inv(A)),
+    Row(
+        "cholesky_inverse",
+        (np.linalg.cholesky(A),),
+        tolerance=20,
+        oracle=lambda x: np.linalg.inv(A),
+    ),
+    Row(
+        "cholesky_inverse",
+        (np.swapaxes(np.linalg.cholesky(A), -1, -2),),
+        dict(upper=True),
+        tolerance=20,
+        oracle=lambda u, upper: np.linalg.inv(A),
+    ),
     Row("lu_factor", (normal(3, 3),), tolerance=10),
     Row("solve", (A, B), tolerance=20),
     Row("solve", (A[0], B[0, :, 0]), tolerance=20),
-    Row("solve", (A, B[..., 0]), tolerance=20, oracle=lambda a, b: np.linalg.solve(a, b[..., None])[..., 0]),
+    Row(
+        "solve",
+        (A, B[..., 0]),
+        tolerance=20,
+        oracle=lambda a, b: np.linalg.solve(a, b[..., None])[..., 0],
+    ),
     Row("solve_triangular", (A, B), dict(lower=True), tolerance=20),
     Row("solve_triangular", (A[0], B[0, :, 0]), tolerance=20),
     Row("svd", (S,), dict(compute_uv=False)),
@@ -37,32 +57,66 @@ ROWS = [
     Row("pinv", (S[0].T,), tolerance=10),
     Row("lstsq", (S[0], normal(5)), tolerance=10),
     Row("lstsq", (S[0], normal(5, 2)), tolerance=10),
-    Row("lstsq", (S[0].T, normal(3)), tolerance=10, oracle=lambda a, b: np.linalg.lstsq(a, b, rcond=None)[0]),
+    Row(
+        "lstsq",
+        (S[0].T, normal(3)),
+        tolerance=10,
+        oracle=lambda a, b: np.linalg.lstsq(a, b, rcond=None)[0],
+    ),
     Row("matrix_rank", (S,)),
     Row("matrix_rank", (np.float32([[1, 2], [2, 4]]),)),
     Row("matrix_rank", (A[0],), dict(tol=2.0)),
-    *[Row("norm", (normal(7, 4, 3),), kwargs) for kwargs in (
-        {}, dict(axis=1), dict(axis=-1, ord=3, keepdims=True), dict(axis=1, ord=0), dict(axis=1, ord=np.inf),
-        dict(axis=0, ord=-np.inf), dict(axis=1, ord=1), dict(axis=(1, 2)), dict(axis=(1, 2), ord="fro"),
-        dict(axis=(1, 2), ord=1), dict(axis=(2, 1), ord=1), dict(axis=(0, 2), ord=-1, keepdims=True),
-        dict(axis=(1, 2), ord=np.inf), dict(axis=(1, 2), ord=2), dict(axis=(1, 2), ord=-2, keepdims=True),
-        dict(axis=(1, 2), ord="nuc"), dict(axis=1, ord=-1.5),
-    )],
+    *[
+        Row("norm", (normal(7, 4, 3),), kwargs)
+        for kwargs in (
+            {},
+            dict(axis=1),
+            dict(axis=-1, ord=3, keepdims=True),
+            dict(axis=1, ord=0),
+            dict(axis=1, ord=np.inf),
+            dict(axis=0, ord=-np.inf),
+            dict(axis=1, ord=1),
+            dict(axis=(1, 2)),
+            dict(axis=(1, 2), ord="fro"),
+            dict(axis=(1, 2), ord=1),
+            dict(axis=(2, 1), ord=1),
+            dict(axis=(0, 2), ord=-1, keepdims=True),
+            dict(axis=(1, 2), ord=np.inf),
+            dict(axis=(1, 2), ord=2),
+            dict(axis=(1, 2), ord=-2, keepdims=True),
+            dict(axis=(1, 2), ord="nuc"),
+            dict(axis=1, ord=-1.5),
+        )
+    ],
     *[Row("norm", (normal(4, 3),), dict(ord=o)) for o in (None, "fro", "nuc", 1, -1, 2, np.inf)],
-]  # fmt: skip
+]
 SIGNALS = [
     *[Row(name, ((normal(6, 8), normal(6, 8)),), symbolic=False) for name in ("fft",)],
     Row("rfft", (normal(6, 9),)),
     Row("rfft", (normal(6, 9),), dict(fft_length=6)),
     Row("rfft", (normal(6, 9),), dict(fft_length=16)),
     Row("extract_sequences", (normal(6, 20),), dict(sequence_length=5, sequence_stride=3)),
-    Row("extract_sequences", (normal(20),), dict(sequence_length=5, sequence_stride=7), symbolic=False),
-    *[Row("stft", (normal(6, 60),), dict(sequence_length=10, sequence_stride=s, fft_length=n, window=w, center=c))
-      for s, n, w, c in [
-          (4, 10, "hann", True), (5, 16, "hamming", True), (3, 16, "hann", False), (4, 12, None, True),
-          (5, 11, rng.uniform(0.1, 1, 10).astype("float32"), False),
-      ]],
-]  # fmt: skip
+    Row(
+        "extract_sequences",
+        (normal(20),),
+        dict(sequence_length=5, sequence_stride=7),
+        symbolic=False,
+    ),
+    *[
+        Row(
+            "stft",
+            (normal(6, 60),),
+            dict(sequence_length=10, sequence_stride=s, fft_length=n, window=w, center=c),
+        )
+        for s, n, w, c in [
+            (4, 10, "hann", True),
+            (5, 16, "hamming", True),
+            (3, 16, "hann", False),
+            (4, 12, None, True),
+            (5, 11, rng.uniform(0.1, 1, 10).astype("float32"), False),
+        ]
+    ],
+]
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS + SIGNALS if r.name != "fft"], ids=str)
@@ -81,14 +135,19 @@ def test_transforms_of_pairs_are_keras(name, backend):
 def test_irfft_of_any_length(length, backend):
     pair = (normal(3, 6), normal(3, 6))
     ours = flat(ops.irfft(pair, fft_length=length))[0]
-    np.testing.assert_allclose(ours, np.fft.irfft(pair[0] + 1j * pair[1], length), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        ours, np.fft.irfft(pair[0] + 1j * pair[1], length), rtol=1e-4, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("kwargs", [
-    dict(sequence_length=10, sequence_stride=4, fft_length=10),
-    dict(sequence_length=10, sequence_stride=5, fft_length=16, window="hamming"),
-    dict(sequence_length=8, sequence_stride=2, fft_length=8, center=False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        dict(sequence_length=10, sequence_stride=4, fft_length=10),
+        dict(sequence_length=10, sequence_stride=5, fft_length=16, window="hamming"),
+        dict(sequence_length=8, sequence_stride=2, fft_length=8, center=False),
+    ],
+)
 @pytest.mark.parametrize("length", [None, 50])
 @pytest.mark.filterwarnings("ignore:NOLA")
 def test_istft_is_keras(kwargs, length, backend):
@@ -102,7 +161,11 @@ def test_istft_is_keras(kwargs, length, backend):
 def test_qr_gives_the_matrix_back(mode, backend):
     q, r = flat(ops.qr(S, mode=mode))
     np.testing.assert_allclose(q @ r, S, atol=1e-5)
-    np.testing.assert_allclose(np.swapaxes(q, -1, -2) @ q, np.broadcast_to(np.eye(q.shape[-1]), (6, *q.shape[-1:] * 2)), atol=1e-5)
+    np.testing.assert_allclose(
+        np.swapaxes(q, -1, -2) @ q,
+        np.broadcast_to(np.eye(q.shape[-1]), (6, *q.shape[-1:] * 2)),
+        atol=1e-5,
+    )
     assert q.shape[-1] == (5 if mode == "complete" else 3)
 
 
@@ -136,18 +199,32 @@ def test_matrices_that_are_not_square_are_refused(name):
         getattr(ops, name)(*[x[0, 0] for x in arguments])
 
 
-@pytest.mark.parametrize("kwargs", [
-    dict(ord="inf"), dict(ord=3), dict(axis=0, ord="fro"), dict(axis=7), dict(axis=(0, 1), ord=0), dict(axis=(0, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        dict(ord="inf"),
+        dict(ord=3),
+        dict(axis=0, ord="fro"),
+        dict(axis=7),
+        dict(axis=(0, 1), ord=0),
+        dict(axis=(0, 0)),
+    ],
+)
 def test_norms_that_do_not_exist_are_refused(kwargs):
     with pytest.raises(ValueError, match="norm"):
         ops.norm(normal(2, 3), **kwargs)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: ops.fft(normal(3)), lambda: ops.qr(S, mode="r"), lambda: ops.stft(normal(30), 8, 4, 4),
-    lambda: ops.stft(normal(30), 4, 4, 8, window="box"), lambda: ops.solve(A, normal(6, 4, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ops.fft(normal(3)),
+        lambda: ops.qr(S, mode="r"),
+        lambda: ops.stft(normal(30), 8, 4, 4),
+        lambda: ops.stft(normal(30), 4, 4, 8, window="box"),
+        lambda: ops.solve(A, normal(6, 4, 2)),
+    ],
+)
 def test_wrong_arguments_are_refused(call):
     with pytest.raises(ValueError):
         call()

@@ -29,7 +29,8 @@ ROWS = [
 
 @pytest.fixture(params=["numpy-backend", "numpy-portable", "jax-backend"])
 def generator(request):
-    """Who makes the numbers. The portable ones are the same everywhere: one backend shows their laws."""
+    """Who makes the numbers. The portable ones are the same everywhere: one backend shows their
+    laws."""
     backend, kind = request.param.split("-")
     before = config.backend(), config.random_generator()
     config.set_backend(backend)
@@ -62,7 +63,9 @@ def test_binomial_edges():
     assert np.isnan(random.binomial((2,), 7, 1.5, seed=1)).all()
 
 
-@pytest.mark.parametrize("low, high", [(0, 2), (-5, 5), (0, 1000), (10, 10 + 3 * 2**20), (0, 2**30)])
+@pytest.mark.parametrize(
+    "low, high", [(0, 2), (-5, 5), (0, 1000), (10, 10 + 3 * 2**20), (0, 2**30)]
+)
 def test_integers_are_uniform(low, high, generator):
     x = to_numpy(random.randint((N,), low, high, seed=3))
     assert x.dtype == np.int32 and low <= x.min() and x.max() < high
@@ -99,11 +102,14 @@ def test_portable_numbers_are_equal_on_all_backends(dtype):
     config.set_random_generator("portable")
     for name in ("numpy", "jax"):
         config.set_backend(name)
-        found.append([
-            to_numpy(random.uniform((7,), dtype=dtype, seed=9)), to_numpy(random.randint((7,), 0, 99, seed=9)),
-            to_numpy(random.dropout(np.ones((7, 3), "float32"), 0.4, seed=9)),
-            to_numpy(random.shuffle(np.arange(9), seed=9)),
-        ])  # fmt: skip
+        found.append(
+            [
+                to_numpy(random.uniform((7,), dtype=dtype, seed=9)),
+                to_numpy(random.randint((7,), 0, 99, seed=9)),
+                to_numpy(random.dropout(np.ones((7, 3), "float32"), 0.4, seed=9)),
+                to_numpy(random.shuffle(np.arange(9), seed=9)),
+            ]
+        )
     config.set_backend(before)
     config.set_random_generator("backend")
     for a, b in zip(*found):
@@ -137,7 +143,8 @@ def test_shuffle_is_a_permutation_along_its_axis(backend):
     assert (y - y[:1] == x - x[:1]).all()
 
 
-# Seeds ---------------------------------------------------------------------------------------------
+# Seeds
+# ---------------------------------------------------------------------------------------------
 def test_ints_are_pure_and_generators_are_not(backend):
     same = [to_numpy(random.normal((5,), seed=3)) for _ in range(2)]
     np.testing.assert_array_equal(*same)
@@ -188,22 +195,35 @@ def test_unknown_arguments_are_refused():
         random.SeedGenerator(3, foo=1)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: random.normal((2,), dtype="int32"), lambda: random.uniform((2,), dtype="int32"),
-    lambda: random.randint((2,), 0, 3, dtype="float32"), lambda: random.gamma((2,), 1.0, dtype="int32"),
-    lambda: random.categorical(np.zeros(3, "float32"), 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: random.normal((2,), dtype="int32"),
+        lambda: random.uniform((2,), dtype="int32"),
+        lambda: random.randint((2,), 0, 3, dtype="float32"),
+        lambda: random.gamma((2,), 1.0, dtype="int32"),
+        lambda: random.categorical(np.zeros(3, "float32"), 2),
+    ],
+)
 def test_wrong_dtypes_and_ranks_are_refused(call):
     with pytest.raises(ValueError):
         call()
 
 
-# Traces ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name, kwargs", [
-    ("normal", {}), ("uniform", {}), ("truncated_normal", {}), ("randint", dict(minval=0, maxval=9)),
-    ("gamma", dict(alpha=2.0)), ("beta", dict(alpha=1.0, beta=2.0)),
-    ("binomial", dict(counts=30, probabilities=0.4)),
-])  # fmt: skip
+# Traces
+# ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name, kwargs",
+    [
+        ("normal", {}),
+        ("uniform", {}),
+        ("truncated_normal", {}),
+        ("randint", dict(minval=0, maxval=9)),
+        ("gamma", dict(alpha=2.0)),
+        ("beta", dict(alpha=1.0, beta=2.0)),
+        ("binomial", dict(counts=30, probabilities=0.4)),
+    ],
+)
 def test_traced_numbers_are_the_eager_ones(name, kwargs, generator):
     function = getattr(random, name)
     graph = trace(lambda seed: function((4, 3), seed=seed, **kwargs), [Spec((2,), "uint32")])
