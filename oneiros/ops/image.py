@@ -118,8 +118,7 @@ def crop_images(
     return _bordered("crop_images", images, edges, (target_height, target_width), data_format, -1)
 
 
-# Interpolation at coordinates
-# ----------------------------------------------------------------------------------
+# Interpolation at coordinates ---------------------------------------------------------------------
 def _mirrored(index, size):
     """Integers reflected at the middles of the first and the last place."""
     if size == 1:

@@ -186,8 +186,7 @@ def svd(x, full_matrices=True, compute_uv=True):
     return tuple(made) if compute_uv else made
 
 
-# Solutions
-# ---------------------------------------------------------------------------------------------
+# Solutions ----------------------------------------------------------------------------------------
 def _system(name, a, b):
     """Matrices and right sides with one dtype and the same batches; and whether `b` held
     vectors."""

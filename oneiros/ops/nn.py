@@ -35,8 +35,7 @@ __all__ += activations.__all__ + attention.__all__ + crossentropies.__all__
 __all__ += ctc.__all__ + windows.__all__
 
 
-# Encodings and order
-# --------------------------------------------------------------------------------------
+# Encodings and order ------------------------------------------------------------------------------
 def _refuse_sparse(name, sparse):
     if sparse:
         raise ValueError(f"{name}: sparse arrays are not supported; got sparse={sparse!r}")
@@ -114,8 +113,7 @@ def in_top_k(targets, predictions, k):
     return p.logical_and(inside, p.less(p.reduce_sum(better, axes=last), np.int32(k)))
 
 
-# Normalizations
-# ------------------------------------------------------------------------------------------------
+# Normalizations -----------------------------------------------------------------------------------
 @op
 def moments(x, axes, keepdims=False, synchronized=False):
     """The mean and the variance of `x` over `axes`; of half precision in float32, held in its

@@ -16,8 +16,7 @@ from oneiros.ops.control import saturate_cast
 __all__ = ["resize", "scale_and_translate"]
 
 
-# Batches and channels
-# -----------------------------------------------------------------------------------
+# Batches and channels -----------------------------------------------------------------------------
 def batch_of(name, images, data_format, rank=4):
     """`images` as a batch with channels last, and a function that brings results back to the given
     form."""

@@ -125,8 +125,7 @@ def irfft(x, fft_length=None):
     return p.irfft(p.complex(_fitted(real, terms), _fitted(imag, terms)), n=n)
 
 
-# Frames
-# -----------------------------------------------------------------------------------------------
+# Frames -------------------------------------------------------------------------------------------
 @op
 def extract_sequences(x, sequence_length, sequence_stride):
     """The stretches of the last axis that begin every `sequence_stride` places: (..., stretches,

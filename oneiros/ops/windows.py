@@ -23,8 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Arguments
-# ---------------------------------------------------------------------------------------------
+# Arguments ----------------------------------------------------------------------------------------
 def per_axis(value, rank, name, argument, least=1):
     """`value`, an int or one int for each of `rank` axes, as a tuple."""
     given = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
@@ -75,8 +74,7 @@ def _check_not_empty(name, x, window, spatial):
         )
 
 
-# Convolutions
-# --------------------------------------------------------------------------------------------
+# Convolutions -------------------------------------------------------------------------------------
 @op
 def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """The convolution (correlation) of `inputs` with `kernel` over 1, 2 or 3 spatial axes.

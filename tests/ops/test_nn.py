@@ -33,8 +33,7 @@ def test_windows_on_all_backends(row, backend):
     check(row)
 
 
-# Derivatives
-# ------------------------------------------------------------------------------------------
+# Derivatives --------------------------------------------------------------------------------------
 def normal(*shape):
     return rng.normal(size=shape).astype("float32")
 
@@ -172,8 +171,7 @@ def test_ctc_loss_has_a_derivative():
     np.testing.assert_allclose((slope * step).sum(), numeric[0], rtol=2e-2)
 
 
-# Facts that no row says
-# -----------------------------------------------------------------------------------
+# Facts that no row says ---------------------------------------------------------------------------
 def test_sparsemax_is_the_nearest_point_of_the_simplex(backend):
     x = np.float32([[0.36, 1.3, 0.95, -0.7], [9.0, 0.0, 0.0, 0.0]])
     y = flat(ops.sparsemax(x))[0]
