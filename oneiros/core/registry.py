@@ -471,8 +471,8 @@ def _public(room, name):
     """The public object `name` of one of our rooms, or None."""
     if name.startswith("_") or name in NOT_CONFIGS:
         return None
-    try:
-        found = getattr(importlib.import_module(room), name, None)  # `room` comes from our tables
+    try:  # `room` comes from our tables
+        found = getattr(importlib.import_module(room), READ_AS.get(name, name), None)
     except ModuleNotFoundError as error:
         if error.name != room:
             raise
@@ -598,6 +598,7 @@ WRITTEN_AS = {
     "Functional": ("keras.src.models.functional", "Functional"),
     "GroupedQueryAttention": ("keras.layers", "GroupQueryAttention"),
 }
+READ_AS = {"GroupedQueryAttention": "GroupQueryAttention"}
 HISTORIC = {
     "engine": "models",
     "training": "models",

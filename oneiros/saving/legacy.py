@@ -12,7 +12,12 @@ import warnings
 import numpy as np
 
 from oneiros.core.dtypes import np_dtype
-from oneiros.core.registry import ConfigError, deserialize_keras_object, serialize_keras_object
+from oneiros.core.registry import (
+    READ_AS,
+    ConfigError,
+    deserialize_keras_object,
+    serialize_keras_object,
+)
 from oneiros.core.scopes import deferred_values
 from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import SLACK, budget_of, opened, replacing
@@ -306,6 +311,9 @@ def _put(group, variables):
     group.attrs["weight_names"] = names or np.zeros(0)
 
 
+LEGACY_NAMES = {name: own for own, name in READ_AS.items()}
+
+
 def _plain(config):
     """A config of Keras 3 without what `.h5` files leave out: modules, shapes, compilation."""
     if isinstance(config, list):
@@ -317,6 +325,7 @@ def _plain(config):
         k: v for k, v in config.items() if k in ("class_name", "config", "name", "inbound_nodes")
     }
     registered = config.get("registered_name")
+    kept["class_name"] = LEGACY_NAMES.get(kept["class_name"], kept["class_name"])
     if registered and ">" in registered:
         kept["class_name"] = registered
     elif module.startswith("keras.src.ops"):

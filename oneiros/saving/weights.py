@@ -68,8 +68,10 @@ def walk(root):
 
 def parts(owner):
     """Pairs (name, value) of an object's attributes that take part or may hold what does."""
-    found = [(n, v) for n, v in vars(owner).items() if _may_hold(type(v)) and n not in NOT_STATE]
-    for name in _property_names(type(owner)):
+    cls = type(owner)
+    held = [(n, v) for n, v in vars(owner).items() if _may_hold(type(v)) and n not in NOT_STATE]
+    found = [(n[1:] if n[0] == "_" and n[1:] in _shown(cls) else n, v) for n, v in held]
+    for name in _property_names(cls):
         try:
             value = getattr(owner, name)
         except Exception:  # a property may refuse in any way
@@ -92,6 +94,13 @@ def takes_part(cls):
         c.__name__ == "Metric" and c.__module__.startswith("oneiros.") for c in cls.__mro__
     )
     return hasattr(cls, "save_own_variables") and not metric
+
+
+@functools.cache
+def _shown(cls):
+    """Names of the library's properties: what they show is known by them, and not as `_name`."""
+    ours = [c for c in cls.__mro__ if c.__module__.startswith("oneiros.")]
+    return frozenset(n for c in ours for n, v in vars(c).items() if isinstance(v, property))
 
 
 @functools.cache

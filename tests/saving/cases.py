@@ -74,7 +74,7 @@ def attentive(k):
     x = k.layers.Input((5, 4))
     y = k.layers.MultiHeadAttention(2, 3, dropout=0.1)(x, x)
     y = k.layers.GroupQueryAttention(4, 2, 2)(y, y)
-    y = k.layers.LayerNormalization()(x + y)
+    y = k.layers.LayerNormalization()(k.layers.Add()([x, y]))
     return k.Model(x, k.layers.Attention(use_scale=True)([y, y]), name="attentive")
 
 
