@@ -28,14 +28,14 @@ demo: $(VENV)/.demo
 	ONEIROS_BACKEND=$(BACKEND) $(BIN)/python examples/digits.py --out $(OUT)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q --doctest-modules oneiros
 	$(BIN)/python -m oneiros.testing numpy
-	$(BIN)/python -m oneiros.testing jax
+	$(BIN)/python -m oneiros.testing jax --quick
 	$(BIN)/python benchmarks/run.py --smoke
 
 bench: $(VENV)/.test

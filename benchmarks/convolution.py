@@ -12,13 +12,13 @@ import time
 
 os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-import jax  # noqa: E402 -- its threads follow the pinned core
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax import lax  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
-from oneiros.backends import jax_convolution as ways  # noqa: E402
-from oneiros.backends import jax_pooling as pools  # noqa: E402
+from oneiros.backends import jax_convolution as ways
+from oneiros.backends import jax_pooling as pools
 
 DOT = " · "
 # name, input shape, window, output channels, stride, padding, groups

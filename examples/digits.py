@@ -61,7 +61,9 @@ def picture(path, history, images, labels, predicted):
 
     figure = plt.figure(figsize=(11, 5.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
-    for axes, key, title in zip(left.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("Loss", "Accuracy")):
+    for axes, key, title in zip(
+        left.subplots(2, 1, sharex=True), ("loss", "accuracy"), ("Loss", "Accuracy")
+    ):
         epochs = range(1, len(history[key]) + 1)
         axes.plot(epochs, history[key], label="training", color="#4477aa")
         axes.plot(epochs, history[f"val_{key}"], label="validation", color="#ee6677")
@@ -70,7 +72,10 @@ def picture(path, history, images, labels, predicted):
     axes.set_xlabel("epoch")
     axes.legend()
     wrong = np.flatnonzero(predicted != labels)[:8]
-    shown = [*wrong, *[i for i in range(len(labels)) if predicted[i] == labels[i]][: 24 - len(wrong)]]
+    shown = [
+        *wrong,
+        *[i for i in range(len(labels)) if predicted[i] == labels[i]][: 24 - len(wrong)],
+    ]
     for axes, i in zip(right.subplots(4, 6).flat, shown):
         axes.imshow(images[i, ..., 0], cmap="gray_r")
         good = predicted[i] == labels[i]
@@ -95,7 +100,9 @@ def main():
 
     keras.utils.set_random_seed(7)
     (x, y), (x_test, y_test) = load(args.data)
-    print(f"{len(x)} digits to train on, {len(x_test)} to test on; backend {keras.config.backend()}")
+    print(
+        f"{len(x)} digits to train on, {len(x_test)} to test on; backend {keras.config.backend()}"
+    )
     model = build(x.shape[1:])
     model.summary()
     model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -8,8 +8,9 @@ import importlib
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "activations backend backends callbacks config constraints core datasets dtype_policies initializers layers losses metrics "
-    "models ops optimizers random regularizers saving testing training tree utils"
+    "activations backend backends callbacks config constraints core dtype_policies "
+    "initializers layers losses metrics mixed_precision models ops optimizers random "
+    "regularizers saving testing training tree utils "
 ).split()
 _NAMES = {
     "Input": "layers",

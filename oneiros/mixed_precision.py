@@ -4,7 +4,7 @@ from oneiros.dtype_policies import DTypePolicy, dtype_policy, set_dtype_policy
 
 __all__ = [
     "DTypePolicy",
-    "LossScaleOptimizer",  # noqa: F822
+    "LossScaleOptimizer",
     "Policy",
     "dtype_policy",
     "global_policy",

@@ -7,8 +7,8 @@ os.environ.setdefault("ONEIROS_BACKEND", "numpy")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure, and the same checkout gives the same verdict.
 settings.register_profile(

@@ -1,6 +1,7 @@
 """A graph as straight-line Python: one line per call, dead values dropped at once.
 
-The source is compiled once and calls kernels by name, so that running it costs what the kernels cost.
+The source is compiled once and calls kernels by name, so that running it costs what the kernels
+cost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def emit(graph, kernel, name="step", line=None):
         graph: A closed graph.
         kernel: Target (primitive or op) to callable.
         name: Name of the function in tracebacks.
-        line: Optionally `(call, result_names, argument_source, bind) -> source or None` for calls that a
+        line: Optionally `(call, result_names, argument_source, bind) -> source or None` for calls
+            that a
             backend writes otherwise; `bind(object)` gives a name for an object.
     """
     scope, names, body = {}, {}, []
@@ -66,7 +68,7 @@ def emit(graph, kernel, name="step", line=None):
     arguments = ", ".join(names[id(s)] for s in graph.inputs)
     body.append(f"return [{', '.join(source(y) for y in graph.outputs)}]")
     text = f"def {name}({arguments}):\n    " + "\n    ".join(body) + "\n"
-    exec(compile(text, f"<{name}>", "exec"), scope)  # noqa: S102 - our own text, made of our own names
+    exec(compile(text, f"<{name}>", "exec"), scope)
     function = scope[name]
     function.source, function.specs = text, [spec_of(y) for y in graph.outputs]
     return function

@@ -25,7 +25,11 @@ from oneiros.core.dtypes import np_dtype, result_type
 
 def _dtype(name):
     """The dtype that JAX gives for `name`: 64-bit ones are 32-bit unless x64 is on."""
-    return jax.dtypes.canonicalize_dtype(np_dtype(name)) if "64" in name or "128" in name else np_dtype(name)
+    return (
+        jax.dtypes.canonicalize_dtype(np_dtype(name))
+        if "64" in name or "128" in name
+        else np_dtype(name)
+    )
 
 
 def _key(seed):
@@ -34,11 +38,18 @@ def _key(seed):
 
 
 def _noise_bits(seed, shape):
-    """Random uint32 from XLA's Philox, on a CPU nine times faster than the generator that XLA defaults to."""
-    # The generator takes four words; the counter is spread so that nearby seeds differ in all of them.
+    """Random uint32 from XLA's Philox, on a CPU nine times faster than the generator that XLA
+    defaults to.
+    """
+    # The generator takes four words; the counter is spread so that nearby seeds differ in all of
+    # them.
     seed = jnp.asarray(seed, "uint32")
-    spread = jnp.stack([seed[0], seed[1], seed[0] ^ np.uint32(0x9E3779B9), seed[1] * np.uint32(0x85EBCA6B)])
-    return lax.rng_bit_generator(spread, shape, dtype=jnp.uint32, algorithm=lax.RandomAlgorithm.RNG_PHILOX)[1]
+    spread = jnp.stack(
+        [seed[0], seed[1], seed[0] ^ np.uint32(0x9E3779B9), seed[1] * np.uint32(0x85EBCA6B)]
+    )
+    return lax.rng_bit_generator(
+        spread, shape, dtype=jnp.uint32, algorithm=lax.RandomAlgorithm.RNG_PHILOX
+    )[1]
 
 
 def _uniform(seed, shape, dtype):
@@ -93,7 +104,9 @@ def _scan(*operands, body, carry, xs, length, reverse):
         return tuple(made[:carry]), tuple(made[carry:])
 
     state = tuple(jnp.asarray(x) for x in operands[:carry])
-    state, ys = lax.scan(step, state, tuple(operands[carry : carry + xs]), length=length, reverse=reverse)
+    state, ys = lax.scan(
+        step, state, tuple(operands[carry : carry + xs]), length=length, reverse=reverse
+    )
     return (*state, *ys)
 
 
@@ -127,7 +140,10 @@ def _with_gradient(*operands, outputs, gradient):
     def backward(values, g):
         cotangents = gradient(*g)
         zeros = [jnp.zeros_like(v) for v in values[:outputs]]
-        return (*zeros, *[jnp.zeros_like(v) if c is None else c for v, c in zip(values[outputs:], cotangents)])
+        return (
+            *zeros,
+            *[jnp.zeros_like(v) if c is None else c for v, c in zip(values[outputs:], cotangents)],
+        )
 
     passed.defvjp(forward, backward)
     return passed(*operands)
@@ -333,7 +349,9 @@ class Jax(backend.Backend):
             return lax.fori_loop(0, count, step, carry)
 
         run = jax.jit(many, donate_argnums=0)
-        return lambda state, *rest: run([state[k] for k in moving], [state[k] for k in still], *rest)
+        return lambda state, *rest: run(
+            [state[k] for k in moving], [state[k] for k in still], *rest
+        )
 
     def fits_device(self, arrays):
         """Whether data may be held on the device whole: at most 2 GiB."""
@@ -341,7 +359,9 @@ class Jax(backend.Backend):
 
     def abstract(self, function, specs):
         """The shapes and dtypes that `function` gives for arrays of these specs."""
-        return jax.eval_shape(function, *[jax.ShapeDtypeStruct(s.shape, _dtype(s.dtype)) for s in specs])
+        return jax.eval_shape(
+            function, *[jax.ShapeDtypeStruct(s.shape, _dtype(s.dtype)) for s in specs]
+        )
 
     def is_abstract(self, x):
         return isinstance(x, jax.core.Tracer)
@@ -377,7 +397,8 @@ def _default_dtype(x):
 def _quick(primitive, kernel):
     """`kernel` for eager calls: compiled once per shapes and parameters, then dispatched at once.
 
-    Without it many of JAX's functions trace themselves at every call, which takes up to ten times as long.
+    Without it many of JAX's functions trace themselves at every call, which takes up to ten times
+    as long.
     """
     parameters = inspect.signature(primitive.shape_rule).parameters.values()
     static = [a.name for a in parameters if a.kind is a.KEYWORD_ONLY]

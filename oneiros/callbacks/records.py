@@ -46,7 +46,7 @@ class CSVLogger(Callback):
         if folder:
             os.makedirs(folder, exist_ok=True)
         mode = "a" if self.append else "w"
-        self.csv_file = open(self.filename, mode, newline="")  # noqa: SIM115 - until training ends
+        self.csv_file = open(self.filename, mode, newline="")
         self.writer, self.keys, self._headed = None, None, not fresh
 
     def on_epoch_end(self, epoch, logs=None):

@@ -1,6 +1,7 @@
 """Reverse-mode derivatives over the calls of an open trace.
 
-The derivative is recorded into the same trace, by rules that are written in terms of primitives, so it can
+The derivative is recorded into the same trace, by rules that are written in terms of primitives, so
+it can
 be differentiated again.
 """
 
@@ -60,9 +61,7 @@ def gradient(outputs, cotangents, wrt):
         for x, gx in zip(call.args, _cotangents(call, g)):
             if gx is not None and id(x) in needs and is_differentiable(x):
                 pending.setdefault(id(x), []).append(gx)
-    return [
-        _total(pending[id(w)]) if id(w) in pending else zeros(w.shape, w.dtype) for w in wrt
-    ]
+    return [_total(pending[id(w)]) if id(w) in pending else zeros(w.shape, w.dtype) for w in wrt]
 
 
 def _cotangents(call, g):
@@ -129,7 +128,9 @@ def zeros(shape, dtype):
 
 
 def vjp_graph(graph, keep=()):
-    """The graph of (inputs, cotangents of the floating outputs) -> cotangents of the floating inputs."""
+    """The graph of (inputs, cotangents of the floating outputs) -> cotangents of the floating
+    inputs.
+    """
     from oneiros.core.graph import Graph, run
 
     with Trace(keep) as t:

@@ -1,6 +1,7 @@
 """Backends: found by name, asked for kernels by array type.
 
-A backend is a module (`oneiros/backends/NAME.py`) that makes one `Backend` and calls it `BACKEND`. It is
+A backend is a module (`oneiros/backends/NAME.py`) that makes one `Backend` and calls it `BACKEND`.
+It is
 loaded on first use, by name or by the entry point group `oneiros.backends`.
 """
 
@@ -89,16 +90,23 @@ class Backend:
         return x.copy()
 
     def kept(self, kind):
-        """The composites that a traced step keeps whole: name to None, or to a predicate over the arguments.
+        """The composites that a traced step keeps whole: name to None, or to a predicate over the
+        arguments.
 
         Where the step is differentiated, those must have a derivative of their own.
         """
         from oneiros.core.op import OPS
 
-        return {n: None for n in self.faster if kind != "train" or n in OPS and OPS[n].vjp_rule is not None}
+        return {
+            n: None
+            for n in self.faster
+            if kind != "train" or n in OPS and OPS[n].vjp_rule is not None
+        }
 
     def value_and_grad(self, function, values):
-        """`(gradients, rest)` of a function that gives `(scalar, rest)`, by the framework's own derivatives."""
+        """`(gradients, rest)` of a function that gives `(scalar, rest)`, by the framework's own
+        derivatives.
+        """
         raise NotImplementedError(f"backend '{self.name}' has no derivatives of its own")
 
     def compile_function(self, function, specs, donate=()):
@@ -195,7 +203,9 @@ def owner_of(kind):
     name = {"jaxlib": "jax"}.get(root, root)
     if name in ("jax", "torch", "tensorflow"):
         return load(name)
-    raise TypeError(f"expected an array; got an object of type {kind.__module__}.{kind.__qualname__}")
+    raise TypeError(
+        f"expected an array; got an object of type {kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def owner(types, what="op", args=()):

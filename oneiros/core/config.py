@@ -311,7 +311,9 @@ def _is_here(name):
     Keras writes the file unasked, with a default of its own; that is nobody's wish.
     """
     room = os.path.join(os.path.dirname(os.path.dirname(__file__)), "backends")
-    return os.path.exists(os.path.join(room, f"{name}.py")) or os.path.isdir(os.path.join(room, str(name)))
+    return os.path.exists(os.path.join(room, f"{name}.py")) or os.path.isdir(
+        os.path.join(room, str(name))
+    )
 
 
 def _read_file(path):

@@ -1,7 +1,9 @@
 """Constructor arguments declared once.
 
-A class body lists its arguments as annotated fields; from that list come the constructor, its signature,
-`get_config`, `from_config` and the repr. A class that writes its own `__init__` keeps it: its config is read
+A class body lists its arguments as annotated fields; from that list come the constructor, its
+signature,
+`get_config`, `from_config` and the repr. A class that writes its own `__init__` keeps it: its
+config is read
 from that signature, by attributes of the same name.
 """
 
@@ -59,7 +61,7 @@ class Configurable:
         if rank is not None:
             cls.rank = rank
         own = {}
-        for name, kind in cls.__dict__.get("__annotations__", {}).items():
+        for name, kind in inspect.get_annotations(cls).items():
             if isinstance(kind, str):
                 kind = _resolve(kind, cls)
             own[name] = kind, cls.__dict__.get(name, REQUIRED)
@@ -99,7 +101,9 @@ class Configurable:
             setattr(self, name, value)
 
     def _ready(self):
-        """What is left to do once every argument stands: check them together, make what they call for."""
+        """What is left to do once every argument stands: check them together, make what they call
+        for.
+        """
 
     def get_config(self):
         """The constructor's arguments as a dict of plain values."""
@@ -128,7 +132,9 @@ def signature_of(cls):
         if getattr(kind, "per_axis", False) and isinstance(default, int) and (cls.rank or 0) > 1:
             default = (default,) * cls.rank
         rows.append(inspect.Parameter(name, _SLOT, default=default))
-    rows += [inspect.Parameter(n, _SLOT, default=d) for n, d in cls.shared.items() if n not in cls.fields]
+    rows += [
+        inspect.Parameter(n, _SLOT, default=d) for n, d in cls.shared.items() if n not in cls.fields
+    ]
     if cls.keywords:
         rows.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(rows)
@@ -141,7 +147,9 @@ def _ordered(fields):
 
 
 def _declarer(cls):
-    """The nearest class whose constructor is made from fields; one with its own `__init__` calls up to it."""
+    """The nearest class whose constructor is made from fields; one with its own `__init__` calls up
+    to it.
+    """
     nearest = None
     for c in cls.__mro__:
         if c is Configurable:
@@ -160,7 +168,7 @@ def _resolve(annotation, cls):
     """A field's kind from its annotation's text: an object with `convert`, or None."""
     scope = vars(sys.modules[cls.__module__])
     try:
-        return eval(annotation, dict(scope))  # noqa: S307 - text of the class's own source
+        return eval(annotation, dict(scope))
     except Exception:
         return None
 

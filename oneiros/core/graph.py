@@ -1,7 +1,9 @@
 """Tracing and graphs: calls in order, with inputs and outputs.
 
-A `Trace` is open while a function runs on symbols; every primitive (and every op the trace is told to
-keep whole) adds a call. Equal calls are recorded once. A `Graph` is what its outputs need of a trace;
+A `Trace` is open while a function runs on symbols; every primitive (and every op the trace is told
+to
+keep whole) adds a call. Equal calls are recorded once. A `Graph` is what its outputs need of a
+trace;
 passes are plain functions from graph to graph.
 """
 
@@ -57,7 +59,9 @@ class Trace:
         key = (target, tuple(map(key_of, args)), tuple(map(_frozen, params.items())))
         outputs = self.memo.get(key)
         if outputs is None:
-            specs = target.shape_rule(*[a if isinstance(a, Symbol) else spec_of(a) for a in args], **params)
+            specs = target.shape_rule(
+                *[a if isinstance(a, Symbol) else spec_of(a) for a in args], **params
+            )
             outputs = self.memo[key] = self.add(target, args, params, specs)
         return outputs
 
@@ -137,7 +141,7 @@ class Graph:
     def __repr__(self):
         names = {id(s): f"%{i}" for i, s in enumerate(self.inputs)}
         lines = [f"inputs {', '.join(f'{names[id(s)]}: {s.spec}' for s in self.inputs)}"]
-        show = lambda x: names.get(id(x), f"{x!r}") if isinstance(x, Symbol) else _short(x)  # noqa: E731
+        show = lambda x: names.get(id(x), f"{x!r}") if isinstance(x, Symbol) else _short(x)
         for call in self.calls:
             for s in call.outputs:
                 names[id(s)] = f"%{len(names)}"

@@ -1,7 +1,9 @@
 """Ops: the functions of the public API, liberal in what they take.
 
-`@op` wraps a function over primitives and other ops. It unwraps variables, picks a backend's faster kernel
-where there is one, keeps the call whole in a trace that asks for it, and records the call when it is made on
+`@op` wraps a function over primitives and other ops. It unwraps variables, picks a backend's faster
+kernel
+where there is one, keeps the call whole in a trace that asks for it, and records the call when it
+is made on
 the symbols of a functional model.
 """
 
@@ -24,7 +26,10 @@ __all__ = ["OPS", "array", "binary", "float_of", "infer", "op", "promote", "unar
 
 OPS = {}
 _NUMBERS = (bool, int, float, complex)
-_SIZES = ((80640, 1680), (161280, 3360))  # probes for the first axis and for others: rich in divisors
+_SIZES = (
+    (80640, 1680),
+    (161280, 3360),
+)  # probes for the first axis and for others: rich in divisors
 
 
 class Op:
@@ -83,7 +88,7 @@ def _public(call, record):
     return call
 
 
-# Elementwise ops: per types and dtypes, what to call is found once ---------------------------------
+# Elementwise ops: per types and dtypes, what to call is found once --------------------------------
 _WAYS = []  # the tables of what was found
 
 
@@ -114,7 +119,8 @@ def unary(name, primitive, dtype):
 def binary(name, primitive, dtype=None, keep=False):
     """The op `name(x1, x2)` of an elementwise primitive, which runs in the operands' common dtype.
 
-    `dtype` is a function of that dtype's name that may give another one to run in; with `keep`, operands of
+    `dtype` is a function of that dtype's name that may give another one to run in; with `keep`,
+    operands of
     one dtype stay as they are, those of 64 bits too.
     """
     ways = {}
@@ -132,7 +138,9 @@ def binary(name, primitive, dtype=None, keep=False):
         if first in _SPECIAL or second in _SPECIAL:
             if _has_symbol(x1) or _has_symbol(x2):
                 return _symbolic(call, (x1, x2), {})
-        elif (first is second and first not in _NUMBERS) or (first in _NUMBERS) != (second in _NUMBERS):
+        elif (first is second and first not in _NUMBERS) or (first in _NUMBERS) != (
+            second in _NUMBERS
+        ):
             if hasattr(x1, "dtype") or hasattr(x2, "dtype"):
                 ways[kinds] = _by_dtype(primitive, body, dtype, kinds, keep)
         return body(x1, x2)
@@ -148,7 +156,9 @@ def _family_member(name, call, body):
 
 
 def _direct(primitive, args):
-    """What runs `primitive` on arguments of these types, at once where that needs no further question."""
+    """What runs `primitive` on arguments of these types, at once where that needs no further
+    question.
+    """
     owner = backend.owner({type(a) for a in args}, primitive.name)
     if owner is None and backend.current().name != "numpy":
         return primitive  # whether a trace is open decides where it runs
@@ -156,13 +166,19 @@ def _direct(primitive, args):
 
 
 def _by_dtype(primitive, body, rule, kinds, keep):
-    """What to do with two arguments of these types: straight to the kernel for dtypes that need no cast."""
+    """What to do with two arguments of these types: straight to the kernel for dtypes that need no
+    cast.
+    """
     kernels = {}
 
     def find(x1, x2):
         want = _common((x1, x2), rule, keep)
         for x in (x1, x2):
-            if dtype_of(x) != want if type(x) not in _NUMBERS else type(x) is not float and is_float(want):
+            if (
+                dtype_of(x) != want
+                if type(x) not in _NUMBERS
+                else type(x) is not float and is_float(want)
+            ):
                 return body
         return _direct(primitive, (x1, x2))
 
@@ -184,7 +200,13 @@ def _by_dtype(primitive, body, rule, kinds, keep):
             kernel = kernels[x2.dtype] = find(x1, x2)
         return kernel(x1, x2)
 
-    return number_and_array if kinds[0] in _NUMBERS else array_and_number if kinds[1] in _NUMBERS else arrays
+    return (
+        number_and_array
+        if kinds[0] in _NUMBERS
+        else array_and_number
+        if kinds[1] in _NUMBERS
+        else arrays
+    )
 
 
 def _forget(_changed):
@@ -199,7 +221,12 @@ config.on_backend_change.append(_forget)
 config.on_floatx_change.append(_forget)
 
 
-_SPECIAL = {Symbol, list, tuple, dict}  # argument types that are or may hold symbols; Variable joins them
+_SPECIAL = {
+    Symbol,
+    list,
+    tuple,
+    dict,
+}  # argument types that are or may hold symbols; Variable joins them
 
 
 def _has_symbol(x):
@@ -287,9 +314,11 @@ def unwrap(x):
 VARIABLES = set()  # the Variable classes; filled by core/variable.py
 
 
-# Conversion and promotion -----------------------------------------------------------------------------
+# Conversion and promotion -------------------------------------------------------------------------
 def array(x):
-    """`x` as something a primitive takes: a symbol, an array of a backend, or a NumPy array in a trace."""
+    """`x` as something a primitive takes: a symbol, an array of a backend, or a NumPy array in a
+    trace.
+    """
     if hasattr(x, "dtype") and type(x) not in VARIABLES:
         return x
     if type(x) in VARIABLES:
@@ -303,11 +332,15 @@ def array(x):
         from oneiros import ops
 
         return ops.stack([array(v) for v in x])
-    owner = backend.owner((type(x),), "ops") if not isinstance(x, (list, tuple, np.generic)) else None
+    owner = (
+        backend.owner((type(x),), "ops") if not isinstance(x, (list, tuple, np.generic)) else None
+    )
     if owner is not None:
         return owner.to_array(x)
     x = np.asarray(x)
-    if x.dtype == np.float64 or x.dtype == np.int64:  # lists of Python numbers take the default widths
+    if (
+        x.dtype == np.float64 or x.dtype == np.int64
+    ):  # lists of Python numbers take the default widths
         x = x.astype(np_dtype(result_type(float if x.dtype.kind == "f" else int)))
     if x.dtype.kind in "OUS":
         raise TypeError(f"expected numbers; got an object that NumPy reads as dtype {x.dtype}")
@@ -316,7 +349,8 @@ def array(x):
 
 def _holds_arrays(x):
     return any(
-        isinstance(v, Symbol) or (hasattr(v, "dtype") and not isinstance(v, (np.ndarray, np.generic)))
+        isinstance(v, Symbol)
+        or (hasattr(v, "dtype") and not isinstance(v, (np.ndarray, np.generic)))
         if not isinstance(v, (list, tuple))
         else _holds_arrays(v)
         for v in x
@@ -331,7 +365,8 @@ def dtype_of(x):
 def promote(*xs, dtype=None, rule=None, keep=False):
     """The operands as arrays of one dtype, by Keras's promotion; plain numbers may stay plain.
 
-    At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function of names
+    At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function
+    of names
     of dtypes, may change the one that promotion gives. With `keep`, equal dtypes stay as they are.
     """
     xs = [x if type(x) in _NUMBERS else int(x) if type(x) is Unknown else array(x) for x in xs]
@@ -373,9 +408,11 @@ def float_of(x):
     return cast(x, dtype=result_type(name, float))
 
 
-# Functional models -------------------------------------------------------------------------------------
+# Functional models --------------------------------------------------------------------------------
 def record_call(target, args, kwargs, function=None):
-    """The symbols that come of calling `target` on symbols: their specs are inferred, the call is kept."""
+    """The symbols that come of calling `target` on symbols: their specs are inferred, the call is
+    kept.
+    """
     from oneiros.core import tree
 
     specs = infer(function or getattr(target, "body", target), args, kwargs)
@@ -413,7 +450,9 @@ def infer(function, args=(), kwargs=None):
             def probe(x):
                 if not isinstance(x, Symbol):
                     return x
-                shape = [Unknown(sizes[min(i, 1)]) if n is None else n for i, n in enumerate(x.shape)]
+                shape = [
+                    Unknown(sizes[min(i, 1)]) if n is None else n for i, n in enumerate(x.shape)
+                ]
                 inner = Symbol(shape, x.dtype)
                 mask = getattr(x, "_keras_mask", None)
                 if mask is not None:
@@ -430,12 +469,17 @@ def infer(function, args=(), kwargs=None):
 
 
 def _result_spec(x):
-    return Spec(tuple(x.shape), dtype_name(x.dtype)) if hasattr(x, "shape") and hasattr(x, "dtype") else x
+    return (
+        Spec(tuple(x.shape), dtype_name(x.dtype))
+        if hasattr(x, "shape") and hasattr(x, "dtype")
+        else x
+    )
 
 
 def _merge(a, b):
     if not isinstance(a, Spec):
         return a
     return Spec(
-        tuple(int(n) if n == m and n is not None else None for n, m in zip(a.shape, b.shape)), a.dtype
+        tuple(int(n) if n == m and n is not None else None for n, m in zip(a.shape, b.shape)),
+        a.dtype,
     )

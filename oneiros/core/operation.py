@@ -22,7 +22,9 @@ class Node:
 
     @property
     def input_tensors(self):
-        return [x for x in tree.flatten((self.call.args, self.call.kwargs)) if isinstance(x, Symbol)]
+        return [
+            x for x in tree.flatten((self.call.args, self.call.kwargs)) if isinstance(x, Symbol)
+        ]
 
     @property
     def output_tensors(self):
@@ -57,15 +59,19 @@ class Operation(Configurable):
         name: Its name; made up if None.
     """
 
-    keywords = True
+    shared = {"name": None}
 
-    def __init__(self, name=None):
+    def __new__(cls, *args, **kwargs):
+        self = object.__new__(cls)
+        object.__setattr__(self, "_calls", [])
+        return self
+
+    def adopt(self, name=None):
         self.name = name or auto_name(type(self).__name__)
-        self._calls = []
 
     def __call__(self, *args, **kwargs):
-        from oneiros.core.op import _has_symbol, record_call
         from oneiros.core.graph import STACK
+        from oneiros.core.op import _has_symbol, record_call
 
         if STACK.top is None and (_has_symbol(args) or _has_symbol(kwargs)):
             result = record_call(self, args, kwargs, self.call)
@@ -87,7 +93,9 @@ class Operation(Configurable):
         from oneiros.core.spec import Spec
 
         specs = infer(self.call, args, kwargs)
-        return tree.map_structure(lambda s: Symbol(s.shape, s.dtype) if isinstance(s, Spec) else s, specs)
+        return tree.map_structure(
+            lambda s: Symbol(s.shape, s.dtype) if isinstance(s, Spec) else s, specs
+        )
 
     @property
     def _inbound_nodes(self):
@@ -106,8 +114,10 @@ class Operation(Configurable):
 
     def _one_call(self):
         if len(self._calls) != 1:
-            state = "has never been called on symbolic input" if not self._calls else (
-                f"was called {len(self._calls)} times"
+            state = (
+                "has never been called on symbolic input"
+                if not self._calls
+                else (f"was called {len(self._calls)} times")
             )
             raise AttributeError(
                 f"{type(self).__name__} '{self.name}' {state}, so it has no single input and output"
@@ -123,7 +133,8 @@ class FunctionOperation(Operation):
     """A call of an op, as a node: its name is made when a model first needs it."""
 
     def __init__(self, call):
-        self.function, self._calls = call.target, [call]
+        self.function = call.target
+        self._calls.append(call)
         self.name = auto_name(call.target.name)
 
     def call(self, *args, **kwargs):

@@ -1,6 +1,7 @@
 """Primitives: operations that backends supply.
 
-A primitive's function is its shape rule; `@p.vjp` adds the derivative. Calling one runs the kernel of
+A primitive's function is its shape rule; `@p.vjp` adds the derivative. Calling one runs the kernel
+of
 the arrays' own backend, or records the call when an argument is symbolic. Primitives are strict:
 equal dtypes, explicit axes; plain Python numbers take the dtype of the arrays beside them.
 """
@@ -26,7 +27,8 @@ class Primitive:
 
     Args:
         shape_rule: Specs and parameters to the specs of the outputs.
-        expands: Whether its result may be much larger than its inputs; then it is recorded in an open
+        expands: Whether its result may be much larger than its inputs; then it is recorded in an
+            open
             trace even if no argument is symbolic.
     """
 
@@ -37,7 +39,9 @@ class Primitive:
         PRIMITIVES[self.name] = self
 
     def vjp(self, rule):
-        """Set the derivative: `rule(g, y, *args, **params)` gives one cotangent (or None) per argument."""
+        """Set the derivative: `rule(g, y, *args, **params)` gives one cotangent (or None) per
+        argument.
+        """
         self.vjp_rule = rule
         return rule
 
@@ -95,7 +99,9 @@ def elementwise(name, *vjps, dtype=None, doc=None, rule=None):
     def shape_rule(*xs):
         own = next((x.dtype for x in reversed(xs) if x.dtype is not None), "float32")
         shape = xs[0].shape if len(xs) == 1 else broadcast_shapes(*[x.shape for x in xs])
-        return Spec(shape, own if dtype is None else dtype if isinstance(dtype, str) else dtype(own))
+        return Spec(
+            shape, own if dtype is None else dtype if isinstance(dtype, str) else dtype(own)
+        )
 
     p = Primitive(shape_rule, name=name)
     p.__doc__ = doc
@@ -117,9 +123,14 @@ def sum_to(x, shape):
     from oneiros.core.primitives import broadcast_to, reduce_sum, reshape
 
     have = np.shape(x)
-    if len(have) < len(shape) or any(n == 1 and m != 1 for n, m in zip(have[len(have) - len(shape) :], shape)):
+    if len(have) < len(shape) or any(
+        n == 1 and m != 1 for n, m in zip(have[len(have) - len(shape) :], shape)
+    ):
         x = broadcast_to(x, shape=broadcast_shapes(tuple(have), tuple(shape)))
         have = x.shape
     extra = len(have) - len(shape)
-    axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1))
+    axes = (
+        *range(extra),
+        *(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1),
+    )
     return reshape(reduce_sum(x, axes=axes), shape=tuple(shape)) if axes else x

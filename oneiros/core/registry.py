@@ -392,9 +392,8 @@ def _make(cls, config, name, inner):
     except ConfigError:
         raise
     except FAILURES as error:
-        if isinstance(error, KeyError):
-            error = f"the key {error} is missing"
-        raise _error(f"{cls.__name__} cannot be made from its config: {error}") from error
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
+        raise _error(f"{cls.__name__} cannot be made from its config: {reason}") from error
     return made
 
 

@@ -1,4 +1,5 @@
-"""What surrounds a computation: stateless variables, autocasting, names, devices, rematerialization.
+"""What surrounds a computation: stateless variables, autocasting, names, devices,
+rematerialization.
 
 Each scope is thread-local and read where it matters, never passed along.
 """
@@ -8,7 +9,16 @@ from __future__ import annotations
 import contextlib
 import threading
 
-__all__ = ["RematScope", "StatelessScope", "SymbolicScope", "autocast", "deferred_values", "device", "in_stateless_scope", "name_scope"]
+__all__ = [
+    "RematScope",
+    "StatelessScope",
+    "SymbolicScope",
+    "autocast",
+    "deferred_values",
+    "device",
+    "in_stateless_scope",
+    "name_scope",
+]
 
 
 class _State(threading.local):
@@ -42,7 +52,8 @@ class _Scope:
 
 
 class StatelessScope(_Scope):
-    """Inside, variables have the values of `state_mapping`, and assignments are collected instead of made.
+    """Inside, variables have the values of `state_mapping`, and assignments are collected instead
+    of made.
 
     Args:
         state_mapping: Pairs of (variable, value).
@@ -71,7 +82,9 @@ class StatelessScope(_Scope):
                     f"state_mapping must hold pairs (variable, value); got {type(pair).__name__} {pair!r}"
                 ) from None
             if not hasattr(variable, "assign"):
-                raise ValueError(f"state_mapping must map variables to values; got {variable!r} as a variable")
+                raise ValueError(
+                    f"state_mapping must map variables to values; got {variable!r} as a variable"
+                )
             if value is None:
                 raise ValueError(f"state_mapping has no value for {variable!r}")
             self.set(variable, variable.standardize(value))
@@ -83,7 +96,7 @@ class StatelessScope(_Scope):
         """Let `variable` have `value` inside this scope."""
         self.values[id(variable)], self.variables[id(variable)] = value, variable
 
-    add_update = lambda self, update: self.set(*update)  # noqa: E731
+    add_update = lambda self, update: self.set(*update)
 
     def get_current_value(self, variable):
         """What `variable` is now in this scope, or None if nothing was said of it."""
@@ -150,7 +163,8 @@ def names(path):
 
 
 class deferred_values(_Scope):
-    """Inside, variables get initial values only when these are needed: those loaded from a file never are.
+    """Inside, variables get initial values only when these are needed: those loaded from a file
+    never are.
 
     Args:
         budget: The most bytes of initial values that may be made inside.
@@ -165,7 +179,9 @@ class deferred_values(_Scope):
         """Count the bytes of an initial value that is made after all."""
         self.left -= size
         if self.left < 0:
-            raise ValueError(f"variable '{name}' needs an initial value of {size} bytes, over the budget for loading")
+            raise ValueError(
+                f"variable '{name}' needs an initial value of {size} bytes, over the budget for loading"
+            )
 
 
 def device(device_name):

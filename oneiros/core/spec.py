@@ -12,9 +12,11 @@ __all__ = ["Spec", "Unknown", "broadcast_shapes", "dtype_name", "spec_of"]
 
 
 class Spec:
-    """A shape and a dtype name; `dtype=None` marks a plain Python number, which adapts to the others."""
+    """A shape and a dtype name; `dtype=None` marks a plain Python number, which adapts to the
+    others.
+    """
 
-    __slots__ = ("shape", "dtype")
+    __slots__ = ("dtype", "shape")
 
     def __init__(self, shape, dtype="float32"):
         self.shape, self.dtype = shape, dtype

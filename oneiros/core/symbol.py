@@ -16,7 +16,7 @@ __all__ = ["Call", "KerasTensor", "Symbol"]
 class Call:
     """One use of a target: what was called, with what, and the symbols that came of it."""
 
-    __slots__ = ("target", "args", "kwargs", "outputs", "__dict__", "__weakref__")
+    __slots__ = ("__dict__", "__weakref__", "args", "kwargs", "outputs", "target")
 
     def __init__(self, target, args, kwargs):
         self.target, self.args, self.kwargs, self.outputs = target, args, kwargs, ()

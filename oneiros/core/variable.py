@@ -1,6 +1,7 @@
 """Variables: the state of layers, optimizers and metrics, which changes in `assign` only.
 
-A variable keeps a host array until its value is first asked for. Inside a `StatelessScope` it has the scope's
+A variable keeps a host array until its value is first asked for. Inside a `StatelessScope` it has
+the scope's
 value; while a trainer holds its state on the device, the value is fetched from there when read.
 """
 
@@ -93,7 +94,9 @@ class Variable:
                 value = np.broadcast_to(backend.to_numpy(value), tuple(shape))
                 self.shape = tuple(shape)
         scope = STATE.stateless
-        if scope is not None:  # made inside a pure function: it exists outside with its initial value
+        if (
+            scope is not None
+        ):  # made inside a pure function: it exists outside with its initial value
             scope.set(self, value)
         self._value = value if not isinstance(value, Symbol) else None
         for observe in _observers[-1:]:
@@ -103,7 +106,10 @@ class Variable:
         host = getattr(initializer, "host", None)
         if host is not None and STACK.top is None:
             return np.asarray(host(self.shape, self.dtype), np_dtype(self.dtype))
-        trace, STACK.top = STACK.top, None  # an initial value is a value even while a step is traced
+        trace, STACK.top = (
+            STACK.top,
+            None,
+        )  # an initial value is a value even while a step is traced
         try:
             value = initializer(self.shape, dtype=self.dtype)
         finally:
@@ -119,7 +125,9 @@ class Variable:
     # Reading ---------------------------------------------------------------------------------
     @property
     def value(self):
-        """The current value, as an array of the session's backend (cast inside an autocasting layer)."""
+        """The current value, as an array of the session's backend (cast inside an autocasting
+        layer).
+        """
         scope = STATE.stateless
         value = scope.values.get(id(self)) if scope is not None else None
         if value is None:
@@ -161,7 +169,9 @@ class Variable:
     def numpy(self):
         """The value as a NumPy array."""
         self._settle()
-        value = self.value if STATE.stateless is not None or self._lease is not None else self._value
+        value = (
+            self.value if STATE.stateless is not None or self._lease is not None else self._value
+        )
         return np.array(backend.to_numpy(value))
 
     # Writing ---------------------------------------------------------------------------------
@@ -173,7 +183,9 @@ class Variable:
             scope.set(self, value)
             return value
         if isinstance(value, Symbol):
-            raise TypeError(f"variable '{self.path}' was assigned a symbol outside of a traced step")
+            raise TypeError(
+                f"variable '{self.path}' was assigned a symbol outside of a traced step"
+            )
         if self._lease is not None:
             self._lease.release(self)
         if type(self._value) is _Later:

@@ -1,7 +1,9 @@
 """Attention: queries take from values what their keys make fit (Vaswani et al., 2017).
 
-Layers of heads project with `EinsumDense` to (batch, ..., heads, size). Axes that are attended over become one axis and
-all others one batch, so that every case is the plain one: `ops.dot_product_attention`, or the same written out where
+Layers of heads project with `EinsumDense` to (batch, ..., heads, size). Axes that are attended over
+become one axis and
+all others one batch, so that every case is the plain one: `ops.dot_product_attention`, or the same
+written out where
 dropout or the scores are wanted.
 """
 
@@ -66,9 +68,11 @@ class Heads(Layer):
                 "Dropout is not supported when flash attention is enabled. Please set dropout to 0.0 to use flash attention."
             )
 
-    # Structure -----------------------------------------------------------------------------------------------------
+    # Structure ------------------------------------------------------------------------------------
     def _dense(self, name, input_shape, sizes, summed=1):
-        """A projection of the last `summed` axes of `input_shape` to axes of `sizes`, called `name`."""
+        """A projection of the last `summed` axes of `input_shape` to axes of `sizes`, called
+        `name`.
+        """
         letters = iter(string.ascii_lowercase)
         rank = len(input_shape)
         kept, inner = ("".join(next(letters) for _ in range(n)) for n in (rank - summed, summed))
@@ -118,9 +122,12 @@ class Heads(Layer):
         return None
 
     def get_config(self):
-        return {**super().get_config(), "activity_regularizer": Regularizer.plain(self._activity_regularizer)}
+        return {
+            **super().get_config(),
+            "activity_regularizer": Regularizer.plain(self._activity_regularizer),
+        }
 
-    # Running -------------------------------------------------------------------------------------------------------
+    # Running --------------------------------------------------------------------------------------
     def call(
         self,
         query,
@@ -158,10 +165,14 @@ class Heads(Layer):
 
     def _plain(self, q, k, v, mask):
         flash = True if self.flash_attention else None
-        return ops.dot_product_attention(q, k, v, mask=mask, scale=1 / math.sqrt(q.shape[-1]), flash_attention=flash)
+        return ops.dot_product_attention(
+            q, k, v, mask=mask, scale=1 / math.sqrt(q.shape[-1]), flash_attention=flash
+        )
 
     def _written_out(self, q, k, v, mask, drop):
-        """`(values taken, how much of each)`: (batch, queries, heads, size) and (batch, heads, queries, keys)."""
+        """`(values taken, how much of each)`: (batch, queries, heads, size) and (batch, heads,
+        queries, keys).
+        """
         times = q.shape[2] // k.shape[2]
         if times > 1:
             k, v = ops.repeat(k, times, axis=2), ops.repeat(v, times, axis=2)
@@ -172,13 +183,17 @@ class Heads(Layer):
         return ops.einsum("bnts,bsnh->btnh", shares, v), scores
 
     def _mask(self, query, value, own, attention_mask, causal):
-        """Where queries may see keys, (batch, queries, keys) or what broadcasts to it; None for everywhere."""
+        """Where queries may see keys, (batch, queries, keys) or what broadcasts to it; None for
+        everywhere.
+        """
         masks = []
         if attention_mask is not None:
             masks.append(ops.cast(attention_mask, "bool"))
         for seen, axis in zip(own, (-1, -2, -2)):
             if seen is not None:
-                masks.append(ops.expand_dims(ops.cast(seen, "bool"), axis))  # (batch, queries or 1, 1 or keys)
+                masks.append(
+                    ops.expand_dims(ops.cast(seen, "bool"), axis)
+                )  # (batch, queries or 1, 1 or keys)
         if causal or self.sliding_window is not None:
             masks.append(band(query.shape[1], value.shape[1], causal, self.sliding_window))
         if not masks:
@@ -196,7 +211,9 @@ def _again(initializer):
 
 
 def band(queries, keys, causal, window):
-    """Where a query is no further than `window` from a key, and not before it if `causal`: (1, queries, keys)."""
+    """Where a query is no further than `window` from a key, and not before it if `causal`: (1,
+    queries, keys).
+    """
     rows = p.iota(shape=(queries, 1), axis=0, dtype="int32")
     columns = p.iota(shape=(1, keys), axis=1, dtype="int32")
     ahead = p.subtract(rows, columns)
@@ -262,7 +279,9 @@ class _Folded:
         return ops.transpose(y, tuple(self.order.index(i) for i in range(len(self.order))))
 
     def mask(self, mask):
-        """A mask (batch, queries, keys), perhaps with heads, as what broadcasts to (batch, heads, queries, keys)."""
+        """A mask (batch, queries, keys), perhaps with heads, as what broadcasts to (batch, heads,
+        queries, keys).
+        """
         if mask is None:
             return None
         if self.plain:
@@ -274,7 +293,9 @@ class _Folded:
         if len(mask.shape) < len(full):
             n = len(self.queries) + len(self.keys)
             front = tuple(mask.shape[: len(mask.shape) - n])
-            mask = ops.reshape(mask, (*front, *(1,) * (len(whole) - n - len(front)), 1, *mask.shape[len(front) :]))
+            mask = ops.reshape(
+                mask, (*front, *(1,) * (len(whole) - n - len(front)), 1, *mask.shape[len(front) :])
+            )
         mask = ops.broadcast_to(mask, full)
         shape = (math.prod(self.lead), self.heads, math.prod(self.queries), math.prod(self.keys))
         return ops.reshape(mask, shape)
@@ -287,7 +308,8 @@ class _Folded:
 
 
 class MultiHeadAttention(Heads):
-    """Attention in several heads side by side, each with projections of its own (Vaswani et al., 2017).
+    """Attention in several heads side by side, each with projections of its own (Vaswani et al.,
+    2017).
 
     Called with (query, value, key); the key is the value if it is not given.
 
@@ -300,7 +322,8 @@ class MultiHeadAttention(Heads):
         attention_axes: Axes that are attended over; all but the first and the last if None.
         sliding_window: How near a key must be to be seen; None for any distance.
         flash_attention: Whether to insist on a fused kernel.
-        use_gate: Whether the result of each head is multiplied by a sigmoid of the query, projected.
+        use_gate: Whether the result of each head is multiplied by a sigmoid of the query,
+            projected.
 
     >>> import numpy as np
     >>> from oneiros import layers
@@ -351,7 +374,8 @@ class MultiHeadAttention(Heads):
 
 
 class GroupedQueryAttention(Heads):
-    """Attention in which several heads of queries share a head of keys and values (Ainslie et al., 2023).
+    """Attention in which several heads of queries share a head of keys and values (Ainslie et al.,
+    2023).
 
     Called with (query, value, key); the key is the value if it is not given.
 
@@ -362,7 +386,8 @@ class GroupedQueryAttention(Heads):
         dropout: Share of the scores that training sets to zero.
         sliding_window: How near a key must be to be seen; None for any distance.
         flash_attention: Whether to insist on a fused kernel.
-        use_gate: Whether the result of each head is multiplied by a sigmoid of the query, projected.
+        use_gate: Whether the result of each head is multiplied by a sigmoid of the query,
+            projected.
 
     >>> import numpy as np
     >>> from oneiros import layers
@@ -419,7 +444,8 @@ GroupQueryAttention = GroupedQueryAttention
 
 
 class Attention(Layer):
-    """Attention without projections, of a list [query, value] or [query, value, key] (Luong et al., 2015).
+    """Attention without projections, of a list [query, value] or [query, value, key] (Luong et al.,
+    2015).
 
     Masks are a list alike; the mask of the key has no effect.
 
@@ -461,7 +487,12 @@ class Attention(Layer):
 
     def _check(self, inputs, mask=None):
         name = type(self).__name__
-        if not isinstance(inputs, list) or inputs and not hasattr(inputs[0], "__len__") and not _is_array(inputs[0]):
+        if (
+            not isinstance(inputs, list)
+            or inputs
+            and not hasattr(inputs[0], "__len__")
+            and not _is_array(inputs[0])
+        ):
             raise ValueError(
                 f"{name} layer must be called on a list of inputs, namely [query, value] or [query, value, key]. "
                 f"Received: inputs={inputs}."
@@ -478,9 +509,18 @@ class Attention(Layer):
                 f"{name} layer mask must be a list, namely [query_mask, value_mask]. Received: mask={mask}."
             )
         if not 2 <= len(mask) <= 3:
-            raise ValueError(f"{name} layer accepts mask list of length 2 or 3. Received: {len(mask)} masks.")
+            raise ValueError(
+                f"{name} layer accepts mask list of length 2 or 3. Received: {len(mask)} masks."
+            )
 
-    def call(self, inputs, mask=None, training=False, return_attention_scores=False, use_causal_mask=False):
+    def call(
+        self,
+        inputs,
+        mask=None,
+        training=False,
+        return_attention_scores=False,
+        use_causal_mask=False,
+    ):
         self._check(inputs, mask)
         query, value = inputs[:2]
         key = inputs[2] if len(inputs) == 3 else value
@@ -509,7 +549,9 @@ class Attention(Layer):
             scores = ops.einsum("btd,bsd->bts", query, key)
             return scores if self.scale is None else scores * self.scale
         pairs = _pairs(query, key)
-        return self.concat_score_weight * ops.sum(ops.tanh(pairs if self.scale is None else self.scale * pairs), -1)
+        return self.concat_score_weight * ops.sum(
+            ops.tanh(pairs if self.scale is None else self.scale * pairs), -1
+        )
 
     def compute_mask(self, inputs, previous_mask=None):
         self._check(inputs, previous_mask)
@@ -523,7 +565,8 @@ class Attention(Layer):
 
 
 class AdditiveAttention(Attention):
-    """Attention by the sum of `scale * tanh(query + key)`, without projections (Bahdanau et al., 2015).
+    """Attention by the sum of `scale * tanh(query + key)`, without projections (Bahdanau et al.,
+    2015).
 
     Args:
         use_scale: Whether each place of the sum has a weight.

@@ -1,6 +1,7 @@
 """The base of all layers: a callable with weights.
 
-A call goes: convert and autocast the inputs, check them, build on the first one, find masks and the training
+A call goes: convert and autocast the inputs, check them, build on the first one, find masks and the
+training
 flag, then run `call`, or record it when the inputs are the symbols of a functional model.
 """
 
@@ -21,7 +22,7 @@ from oneiros.core.masks import get_mask, set_mask
 from oneiros.core.naming import auto_name
 from oneiros.core.op import VARIABLES, _has_symbol, array, infer, record_call, to_dtype
 from oneiros.core.operation import Operation
-from oneiros.core.scopes import STATE, autocast, names
+from oneiros.core.scopes import STATE, names
 from oneiros.core.spec import Spec, dtype_name
 from oneiros.core.symbol import Symbol
 from oneiros.core.variable import Variable
@@ -92,7 +93,15 @@ class Layer(Operation):
         if "build" in own:
             cls.build = _built(own["build"])
 
-    def adopt(self, activity_regularizer=None, trainable=True, dtype=None, autocast=True, name=None, **kwargs):
+    def adopt(
+        self,
+        activity_regularizer=None,
+        trainable=True,
+        dtype=None,
+        autocast=True,
+        name=None,
+        **kwargs,
+    ):
         """Take the options that every layer has."""
         input_shape = kwargs.pop("input_shape", None)
         batch_shape = kwargs.pop("batch_input_shape", None)
@@ -118,7 +127,7 @@ class Layer(Operation):
         elif batch_shape is not None:
             self._input_shape_arg = tuple(batch_shape[1:])
 
-    # Attributes ------------------------------------------------------------------------------------------
+    # Attributes -----------------------------------------------------------------------------------
     def __setattr__(self, name, value):
         if isinstance(value, Variable):
             self._track(value)
@@ -144,12 +153,16 @@ class Layer(Operation):
 
     def _track(self, variable):
         group = self._trainable_variables if variable.trainable else self._non_trainable_variables
-        if not any(v is variable for v in self._trainable_variables + self._non_trainable_variables):
+        if not any(
+            v is variable for v in self._trainable_variables + self._non_trainable_variables
+        ):
             group.append(variable)
 
     @property
     def _layers(self):
-        """The layers among the attributes, also inside lists, tuples, dicts, in order of assignment."""
+        """The layers among the attributes, also inside lists, tuples, dicts, in order of
+        assignment.
+        """
         found, seen = [], {id(self)}
         for name, value in self.__dict__.items():
             if name not in self._untracked and name != "_given":
@@ -160,7 +173,7 @@ class Layer(Operation):
     def path(self):
         return "/".join((*getattr(self, "_scope", ()), self.name))
 
-    # Weights -----------------------------------------------------------------------------------------------
+    # Weights --------------------------------------------------------------------------------------
     def add_weight(
         self,
         *args,
@@ -205,7 +218,13 @@ class Layer(Operation):
             initializer = "glorot_uniform" if is_float(dtype_name(dtype)) else "zeros"
         with names(self._name_path()):
             variable = Variable(
-                initializers.get(initializer), shape, dtype, trainable, autocast, aggregation, name=name
+                initializers.get(initializer),
+                shape,
+                dtype,
+                trainable,
+                autocast,
+                aggregation,
+                name=name,
             )
         variable.regularizer = regularizers.get(regularizer)
         variable.constraint = constraints.get(constraint)
@@ -256,9 +275,7 @@ class Layer(Operation):
     @property
     def variables(self):
         """All state: weights and the states of seed generators."""
-        return self._all(
-            lambda y: [*y._own_variables(), *y._states_beside_weights()]
-        )
+        return self._all(lambda y: [*y._own_variables(), *y._states_beside_weights()])
 
     def _own_variables(self):
         return [*self._trainable_variables, *self._non_trainable_variables]
@@ -339,7 +356,7 @@ class Layer(Operation):
             )
         return sum(v.size for v in self.weights)
 
-    # Dtypes -----------------------------------------------------------------------------------------------
+    # Dtypes ---------------------------------------------------------------------------------------
     @property
     def dtype(self):
         return self.variable_dtype
@@ -351,7 +368,9 @@ class Layer(Operation):
     @dtype_policy.setter
     def dtype_policy(self, value):
         policy = dtype_policies.get(value)
-        if hasattr(policy, "policies") or isinstance(policy, getattr(dtype_policies, "DTypePolicyMap", ())):
+        if hasattr(policy, "policies") or isinstance(
+            policy, getattr(dtype_policies, "DTypePolicyMap", ())
+        ):
             policy = policy[self.path]
         object.__setattr__(self, "_dtype_policy", policy)
         object.__setattr__(self, "_compute_dtype", policy.compute_dtype)
@@ -368,7 +387,7 @@ class Layer(Operation):
     def input_dtype(self):
         return self.compute_dtype
 
-    # Calling -------------------------------------------------------------------------------------------------
+    # Calling --------------------------------------------------------------------------------------
     def __call__(self, *args, **kwargs):
         self._check_initialized()
         plan = _plans.get(type(self)) or _plan_of(type(self))
@@ -410,11 +429,16 @@ class Layer(Operation):
     def _run(self, args, kwargs, training, first, masks):
         """`call`, with everything that surrounds it."""
         outer = CONTEXT.training
-        CONTEXT.training, CONTEXT.depth = training if training is not None else outer, CONTEXT.depth + 1
+        CONTEXT.training, CONTEXT.depth = (
+            training if training is not None else outer,
+            CONTEXT.depth + 1,
+        )
         scope, STATE.names = STATE.names, self._name_path()
         cast, STATE.autocast = STATE.autocast, self._compute_dtype if self.autocast else None
         try:
-            outputs = self._rematerialized(args, kwargs) if STATE.remat else self.call(*args, **kwargs)
+            outputs = (
+                self._rematerialized(args, kwargs) if STATE.remat else self.call(*args, **kwargs)
+            )
         except Exception as error:
             if STACK.top is None or not getattr(STACK.top, "abstract", False):
                 raise
@@ -432,7 +456,9 @@ class Layer(Operation):
         return outputs
 
     def _foreign_call(self, args, kwargs, error):
-        """Symbols for what `call` gives where it calls a native framework directly, which finds the shapes."""
+        """Symbols for what `call` gives where it calls a native framework directly, which finds the
+        shapes.
+        """
         from oneiros.core.scopes import StatelessScope
 
         engine = backend.current()
@@ -465,7 +491,11 @@ class Layer(Operation):
         if "mask" in plan.names and "mask" not in values:
             kwargs.setdefault("mask", None)  # files hold it
         known = self._declared_outputs(plan, args, kwargs, values)
-        function = (lambda *a, **k: known) if known is not None else self._bare_call(kwargs.get("training"))
+        function = (
+            (lambda *a, **k: known)
+            if known is not None
+            else self._bare_call(kwargs.get("training"))
+        )
         result = record_call(self, args, kwargs, function)
         made = next((x for x in tree.flatten(result) if isinstance(x, Symbol)), None)
         if made is not None:
@@ -500,7 +530,9 @@ class Layer(Operation):
         return run
 
     def _declared_outputs(self, plan, args, kwargs, values):
-        """Output specs from the user's own `compute_output_spec` or `compute_output_shape`, if there is one."""
+        """Output specs from the user's own `compute_output_spec` or `compute_output_shape`, if
+        there is one.
+        """
         cls = type(self)
         if cls.compute_output_spec is not Layer.compute_output_spec:
             made = self.compute_output_spec(*args, **kwargs)
@@ -526,7 +558,11 @@ class Layer(Operation):
                     return backend.to_array(x)
             if type(x) is Symbol and STACK.top is None:
                 return x  # of a functional model: it is cast when it has a value
-            if self.autocast and dtype_name(x.dtype) != self._compute_dtype and is_float(dtype_name(x.dtype)):
+            if (
+                self.autocast
+                and dtype_name(x.dtype) != self._compute_dtype
+                and is_float(dtype_name(x.dtype))
+            ):
                 mask = get_mask(x)
                 x = to_dtype(x, self._compute_dtype)
                 if mask is not None:
@@ -563,7 +599,9 @@ class Layer(Operation):
     def stateless_call(
         self, trainable_variables, non_trainable_variables, *args, return_losses=False, **kwargs
     ):
-        """`(outputs, non_trainable_variables)` of a call with these values of the variables; nothing is assigned."""
+        """`(outputs, non_trainable_variables)` of a call with these values of the variables;
+        nothing is assigned.
+        """
         from oneiros.core.scopes import StatelessScope
 
         if not self.built:
@@ -572,7 +610,9 @@ class Layer(Operation):
                 "been already created). You can build it by calling it on some data."
             )
         own = self.trainable_variables, self.non_trainable_variables
-        for label, variables, given in zip(("trainable", "non_trainable"), own, (trainable_variables, non_trainable_variables)):
+        for label, variables, given in zip(
+            ("trainable", "non_trainable"), own, (trainable_variables, non_trainable_variables)
+        ):
             if len(variables) != len(given):
                 raise ValueError(
                     f"Argument `{label}_variables` must be a list of {len(variables)} values, one for each of "
@@ -580,12 +620,14 @@ class Layer(Operation):
                 )
         pairs = [*zip(own[0], trainable_variables), *zip(own[1], non_trainable_variables)]
         with StatelessScope(pairs, collect_losses=return_losses) as scope:
-            outputs = self.call(*args, **kwargs) if self._dtype_policy is None else self(*args, **kwargs)
+            outputs = (
+                self.call(*args, **kwargs) if self._dtype_policy is None else self(*args, **kwargs)
+            )
             losses = self.losses if return_losses else None
         values = [scope.get_current_value(v) for v in own[1]]
         return (outputs, values, losses) if return_losses else (outputs, values)
 
-    # Masks -----------------------------------------------------------------------------------------------------
+    # Masks ----------------------------------------------------------------------------------------
     def _take_masks(self, plan, values, kwargs):
         """The masks of the inputs; each goes to the argument of `call` that asks for it."""
         masks = None
@@ -596,8 +638,17 @@ class Layer(Operation):
             if mask is not None:
                 masks = {} if masks is None else masks
                 masks[name] = mask
-            wanted = f"{name}_mask" if name != plan.first else ("mask" if "mask" in plan.names else f"{name}_mask")
-            if wanted in plan.names and wanted not in values and mask is not None and kwargs.get(wanted) is None:
+            wanted = (
+                f"{name}_mask"
+                if name != plan.first
+                else ("mask" if "mask" in plan.names else f"{name}_mask")
+            )
+            if (
+                wanted in plan.names
+                and wanted not in values
+                and mask is not None
+                and kwargs.get(wanted) is None
+            ):
                 kwargs[wanted] = mask
         given = values.get("mask", kwargs.get("mask"))
         if given is not None and (masks is None or plan.first not in masks):
@@ -606,7 +657,13 @@ class Layer(Operation):
 
     def _give_masks(self, first, outputs, masks):
         leaves = tree.flatten(outputs)
-        previous = None if not masks else masks[next(iter(masks))] if len(masks) == 1 else list(masks.values())
+        previous = (
+            None
+            if not masks
+            else masks[next(iter(masks))]
+            if len(masks) == 1
+            else list(masks.values())
+        )
         if masks and len(masks) > 1:
             previous = masks.get(next(iter(masks)))
         if not (self.supports_masking or self._makes_masks):
@@ -623,7 +680,7 @@ class Layer(Operation):
         """The mask of the outputs: that of the inputs, unless the layer changes it."""
         return previous_mask
 
-    # Shapes ------------------------------------------------------------------------------------------------------
+    # Shapes ---------------------------------------------------------------------------------------
     def compute_output_shape(self, *args, **kwargs):
         """The output shape for input shapes."""
         shapes = [*args, *kwargs.values()]
@@ -638,9 +695,11 @@ class Layer(Operation):
             plan = _plan_of(type(layer))
             layer._build(plan, plan.bind(layer, args, kwargs))
         specs = infer(layer._bare_call(kwargs.get("training")), args, kwargs)
-        return tree.map_structure(lambda s: Symbol(s.shape, s.dtype) if isinstance(s, Spec) else s, specs)
+        return tree.map_structure(
+            lambda s: Symbol(s.shape, s.dtype) if isinstance(s, Spec) else s, specs
+        )
 
-    # Losses ------------------------------------------------------------------------------------------------------
+    # Losses ---------------------------------------------------------------------------------------
     def add_loss(self, loss):
         """Add scalars to what training minimizes."""
         scope = STATE.stateless
@@ -676,7 +735,7 @@ class Layer(Operation):
             layer._losses.clear()
             _WITH_LOSSES.discard(layer)
 
-    # Config ------------------------------------------------------------------------------------------------------
+    # Config ---------------------------------------------------------------------------------------
     def get_config(self):
         """The constructor's arguments as a dict of plain values."""
         from oneiros.layers.config import config_of
@@ -695,7 +754,11 @@ class Layer(Operation):
         shapes = self._build_shapes
         if not shapes:
             return None
-        return {"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else {"shapes_dict": dict(shapes)}
+        return (
+            {"input_shape": next(iter(shapes.values()))}
+            if len(shapes) == 1
+            else {"shapes_dict": dict(shapes)}
+        )
 
     def build_from_config(self, config):
         """Build as the dict that `get_build_config` gave says."""
@@ -707,7 +770,7 @@ class Layer(Operation):
             self.build(**{k: _tuples(v) for k, v in config.get("shapes_dict", config).items()})
         object.__setattr__(self, "built", True)
 
-    # Files -------------------------------------------------------------------------------------------------------
+    # Files ----------------------------------------------------------------------------------------
     def save_own_variables(self, store):
         """Put the layer's own weights into `store`, a mapping from "0", "1", … to arrays."""
         for i, v in enumerate(self._own_variables()):
@@ -736,7 +799,9 @@ class Layer(Operation):
 
     def quantize(self, mode=None, type_check=True, config=None):
         """Switch to integer weights; layers that can define it."""
-        raise NotImplementedError(f"Layer {type(self).__name__} does not have a `quantize` method implemented.")
+        raise NotImplementedError(
+            f"Layer {type(self).__name__} does not have a `quantize` method implemented."
+        )
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.__dict__.get('name')}, built={self.built}>"
@@ -749,13 +814,15 @@ def _options():
     """The signature of a layer without arguments of its own."""
     rows = inspect.signature(Layer.adopt).parameters.values()
     keyword = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature([r if r.kind is r.VAR_KEYWORD else r.replace(kind=keyword) for r in list(rows)[1:]])
+    return inspect.Signature(
+        [r if r.kind is r.VAR_KEYWORD else r.replace(kind=keyword) for r in list(rows)[1:]]
+    )
 
 
 Layer.__signature__ = _options()
 
 
-# The shape of `call` ------------------------------------------------------------------------------------------------
+# The shape of `call` ------------------------------------------------------------------------------
 class _Plan:
     """What is known of a class's `call`: its arguments' names, and whether it takes `training`."""
 
@@ -765,7 +832,9 @@ class _Plan:
         rows = list(self.signature.parameters.values())[1:]
         self.names = [r.name for r in rows]
         self.variadic = any(r.kind is r.VAR_KEYWORD for r in rows)
-        self.positional = [r.name for r in rows if r.kind in (r.POSITIONAL_ONLY, r.POSITIONAL_OR_KEYWORD)]
+        self.positional = [
+            r.name for r in rows if r.kind in (r.POSITIONAL_ONLY, r.POSITIONAL_OR_KEYWORD)
+        ]
         self.star = next((r.name for r in rows if r.kind is r.VAR_POSITIONAL), None)
         self.first = self.positional[0] if self.positional else self.star
         self.training = "training" in self.names
@@ -792,7 +861,9 @@ class _Plan:
         for name in self.positional:
             parameter = self.signature.parameters[name]
             if name not in values and parameter.default is parameter.empty:
-                raise TypeError(f"{type(layer).__name__} '{layer.name}' was called without its argument '{name}'")
+                raise TypeError(
+                    f"{type(layer).__name__} '{layer.name}' was called without its argument '{name}'"
+                )
         return values
 
 
@@ -820,7 +891,7 @@ def _built(build):
         if outermost:
             object.__setattr__(self, "_building", True)
             bound = signature.bind(self, *args, **kwargs)
-            shapes = {k: v for k, v in list(bound.arguments.items())[1:]}
+            shapes = dict(list(bound.arguments.items())[1:])
             object.__setattr__(self, "_build_shapes", shapes)
             object.__setattr__(self, "_scope", scope[:-1])
         try:
@@ -908,7 +979,9 @@ def _shape_arguments(method, plan, values):
     rows = list(inspect.signature(method).parameters.values())
     rows = [r for r in rows if r.name != "self" and r.kind not in (r.VAR_POSITIONAL, r.VAR_KEYWORD)]
     tensors = {
-        k: _unprobed(_shapes_of(v)) for k, v in values.items() if _holds_arrays(v) and not k.endswith("mask")
+        k: _unprobed(_shapes_of(v))
+        for k, v in values.items()
+        if _holds_arrays(v) and not k.endswith("mask")
     }
     if len(rows) == 1 or not tensors:
         first = next(iter(tensors.values()), None)
@@ -931,7 +1004,9 @@ def _holds_arrays(v):
 
 
 def _is_shape(s):
-    return isinstance(s, (tuple, list)) and all(n is None or isinstance(n, (int, np.integer)) for n in s)
+    return isinstance(s, (tuple, list)) and all(
+        n is None or isinstance(n, (int, np.integer)) for n in s
+    )
 
 
 def _specs_of_shapes(shape, dtype):

@@ -36,7 +36,9 @@ def config_of(layer):
         "dtype": dtype_policies.serialize(layer.dtype_policy),
     }
     # the nearest class made from fields describes itself by them
-    declared = next((c for c in cls.__mro__ if "__init__" not in c.__dict__ and issubclass(c, Layer)), None)
+    declared = next(
+        (c for c in cls.__mro__ if "__init__" not in c.__dict__ and issubclass(c, Layer)), None
+    )
     own_init = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
     if declared is not None and own_init in declared.__mro__:
         drop = getattr(layer, "config_without", ())
@@ -50,7 +52,14 @@ def config_of(layer):
                 config.pop(name, None)
         return config
     if _overrides(cls, Layer):
-        inner = next((c for c in own_init.__mro__[1:] if c.fields and issubclass(c, Layer) and "__init__" not in c.__dict__), None)
+        inner = next(
+            (
+                c
+                for c in own_init.__mro__[1:]
+                if c.fields and issubclass(c, Layer) and "__init__" not in c.__dict__
+            ),
+            None,
+        )
         if inner is not None:
             for name in inner.fields:
                 if name in layer.__dict__:
@@ -64,9 +73,15 @@ def _overrides(cls, base):
 
 
 def _given(layer, cls):
-    """The arguments of a constructor of the user's own: attributes of the same name, else what was passed."""
+    """The arguments of a constructor of the user's own: attributes of the same name, else what was
+    passed.
+    """
     signature = inspect.signature(cls.__init__)
-    rows = [r for r in list(signature.parameters.values())[1:] if r.kind not in (r.VAR_KEYWORD, r.VAR_POSITIONAL)]
+    rows = [
+        r
+        for r in list(signature.parameters.values())[1:]
+        if r.kind not in (r.VAR_KEYWORD, r.VAR_POSITIONAL)
+    ]
     args, kwargs = layer._given
     given = dict(zip([r.name for r in rows], args)) | kwargs
     config = {}
@@ -95,10 +110,18 @@ def from_config(cls, config):
     config = dict(config)
     dtype = config.get("dtype")
     if isinstance(dtype, dict):
-        config["dtype"] = dtype_policies.deserialize(dtype) if "class_name" in dtype else dtype_policies.get(dtype)
+        config["dtype"] = (
+            dtype_policies.deserialize(dtype)
+            if "class_name" in dtype
+            else dtype_policies.get(dtype)
+        )
     rows = inspect.signature(cls.__init__).parameters
     if "__init__" in cls.__dict__ and not any(r.kind is r.VAR_KEYWORD for r in rows.values()):
-        for name in ("dtype", "trainable", "name"):  # a constructor without **kwargs takes what it names
+        for name in (
+            "dtype",
+            "trainable",
+            "name",
+        ):  # a constructor without **kwargs takes what it names
             if name not in rows and name in config:
                 config.pop(name)
     try:

@@ -1,4 +1,6 @@
-"""Convolutions over one, two and three axes: plain, depthwise, separable, transposed; padding, cropping, upsampling."""
+"""Convolutions over one, two and three axes: plain, depthwise, separable, transposed; padding,
+cropping, upsampling.
+"""
 
 from __future__ import annotations
 
@@ -57,14 +59,16 @@ class Kernel(Layer):
 class Conv(LowRank, Kernel):
     """Convolution of the inputs with a learned kernel, plus bias, through an activation.
 
-    Input shape (batch, *spatial, channels), or (batch, channels, *spatial) with `data_format="channels_first"`;
+    Input shape (batch, *spatial, channels), or (batch, channels, *spatial) with
+    `data_format="channels_first"`;
     the output has `filters` channels. Kernel shape (*kernel_size, channels // groups, filters).
 
     Args:
         filters: Number of output channels.
         kernel_size: Window size, one number or one per axis.
         strides: Step of the window.
-        padding: "valid" (none), "same" (as many outputs as inputs, over the stride); also "causal" in 1D.
+        padding: "valid" (none), "same" (as many outputs as inputs, over the stride); also "causal"
+            in 1D.
         dilation_rate: Distance between the window's elements.
         groups: Groups of channels that are convolved apart.
     """
@@ -109,7 +113,11 @@ class Conv(LowRank, Kernel):
                 f"The number of input channels must be evenly divisible by the number of groups. Received groups="
                 f"{self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)})."
             )
-        self.weight("kernel", (*self.kernel_size, channels // self.groups, self.filters), attribute="_kernel")
+        self.weight(
+            "kernel",
+            (*self.kernel_size, channels // self.groups, self.filters),
+            attribute="_kernel",
+        )
         self.bias = None
         if self.use_bias:
             self.weight("bias", (self.filters,))
@@ -256,8 +264,14 @@ class SeparableConv(Kernel):
     def build(self, input_shape):
         channels = self.channels(input_shape)
         between = channels * self.depth_multiplier
-        self.weight("depthwise_kernel", (*self.kernel_size, channels, self.depth_multiplier), prefix="depthwise")
-        self.weight("pointwise_kernel", (*(1,) * self.rank, between, self.filters), prefix="pointwise")
+        self.weight(
+            "depthwise_kernel",
+            (*self.kernel_size, channels, self.depth_multiplier),
+            prefix="depthwise",
+        )
+        self.weight(
+            "pointwise_kernel", (*(1,) * self.rank, between, self.filters), prefix="pointwise"
+        )
         self.bias = None
         if self.use_bias:
             self.weight("bias", (self.filters,))
@@ -317,7 +331,9 @@ class ConvTranspose(Kernel):
     bias_constraint: Constraint = None
 
     def _ready(self):
-        if self.output_padding is not None and any(p >= s for p, s in zip(self.output_padding, self.strides)):
+        if self.output_padding is not None and any(
+            p >= s for p, s in zip(self.output_padding, self.strides)
+        ):
             raise ValueError(
                 f"The `output_padding` argument must be less than `strides`; got output_padding={self.output_padding}, "
                 f"strides={self.strides}"
@@ -373,7 +389,7 @@ class Conv3DTranspose(ConvTranspose, rank=3):
     """
 
 
-# Borders ---------------------------------------------------------------------------------------------------
+# Borders ------------------------------------------------------------------------------------------
 class Borders:
     """(before, after) for each spatial axis, from a number, one number per axis, or pairs."""
 
@@ -389,7 +405,9 @@ class Borders:
             value = tuple((v, v) if isinstance(v, int) else tuple(v) for v in value)
         else:
             value = ()
-        if len(value) != rank or any(len(v) != 2 or not all(isinstance(n, int) and n >= 0 for n in v) for v in value):
+        if len(value) != rank or any(
+            len(v) != 2 or not all(isinstance(n, int) and n >= 0 for n in v) for v in value
+        ):
             raise ValueError(
                 f"{type(layer).__name__}: `{name}` must be a non-negative integer, or {rank} of them or of pairs (before, "
                 f"after), one per spatial axis; got {given!r}"
@@ -411,7 +429,11 @@ class _Border(Layer):
 
     def per_axis(self, inner, outer):
         """`inner`, one for each spatial axis, with `outer` for the batch and channel axes."""
-        return (outer, *inner, outer) if self.data_format == "channels_last" else (outer, outer, *inner)
+        return (
+            (outer, *inner, outer)
+            if self.data_format == "channels_last"
+            else (outer, outer, *inner)
+        )
 
 
 class _ZeroPadding(_Border):
@@ -566,7 +588,9 @@ class UpSampling2D(_Border, rank=2):
             return _repeated(inputs, self.per_axis(self.size, 1))
         spatial = inputs.shape[1:3] if self.data_format == "channels_last" else inputs.shape[2:4]
         target = tuple(int(n) * f for n, f in zip(spatial, self.size))
-        return ops.image.resize(inputs, target, interpolation=self.interpolation, data_format=self.data_format)
+        return ops.image.resize(
+            inputs, target, interpolation=self.interpolation, data_format=self.data_format
+        )
 
 
 class UpSampling3D(_Border, rank=3):

@@ -1,4 +1,6 @@
-"""The layers that most models are made of: dense, embedding, and those that wrap a function or move elements."""
+"""The layers that most models are made of: dense, embedding, and those that wrap a function or move
+elements.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Dense(LowRank, Layer):
 
     Args:
         units: Size of the output's last axis.
-        lora_rank: If set, the kernel is frozen and a product of two thin matrices is trained beside it
+        lora_rank: If set, the kernel is frozen and a product of two thin matrices is trained beside
+            it
             (Hu et al., 2021).
         lora_alpha: Scale of that product, over its rank; `lora_rank` if None.
 
@@ -63,7 +66,9 @@ class Dense(LowRank, Layer):
     def build(self, input_shape):
         size = input_shape[-1]
         if size is None:
-            raise ValueError(f"Dense '{self.name}' needs a known last axis; got the input shape {input_shape}")
+            raise ValueError(
+                f"Dense '{self.name}' needs a known last axis; got the input shape {input_shape}"
+            )
         self.weight("kernel", (size, self.units), attribute="_kernel")
         self.bias = None
         if self.use_bias:
@@ -114,7 +119,9 @@ class Embedding(LowRank, Layer):
         self.weight("embeddings", (self.input_dim, self.output_dim), attribute="_embeddings")
         if self._initial_weights is not None:
             given = self._initial_weights
-            self._embeddings.assign(given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given)
+            self._embeddings.assign(
+                given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+            )
         self.start_low_rank()
 
     def call(self, inputs):
@@ -198,9 +205,13 @@ class Reshape(_Function):
     supports_masking = False
 
     def _ready(self):
-        shape = (self.target_shape,) if isinstance(self.target_shape, int) else tuple(self.target_shape)
+        shape = (
+            (self.target_shape,) if isinstance(self.target_shape, int) else tuple(self.target_shape)
+        )
         if sum(n == -1 for n in shape) > 1:
-            raise ValueError(f"There must be at most one unknown dimension (-1) in target_shape. Received: {shape}.")
+            raise ValueError(
+                f"There must be at most one unknown dimension (-1) in target_shape. Received: {shape}."
+            )
         self.target_shape = shape
 
     def call(self, inputs):
@@ -295,7 +306,8 @@ class Lambda(Layer):
 
     Args:
         function: Takes the inputs, and `mask` and `training` if it has such arguments.
-        output_shape: Shape of an output without the batch axis, or a function of the input shape; found by
+        output_shape: Shape of an output without the batch axis, or a function of the input shape;
+            found by
             running the function if None.
         mask: The output's mask, or a function of (inputs, mask).
         arguments: Further keyword arguments of the function.
@@ -339,7 +351,9 @@ class Lambda(Layer):
             return super().compute_output_shape(input_shape)
         if callable(self.output_shape):
             return self.output_shape(input_shape)
-        batch = input_shape[0] if not isinstance(input_shape[0], (list, tuple)) else input_shape[0][0]
+        batch = (
+            input_shape[0] if not isinstance(input_shape[0], (list, tuple)) else input_shape[0][0]
+        )
         return (batch, *tuple(self.output_shape))
 
     def _declared_outputs(self, plan, args, kwargs, values):
@@ -353,7 +367,9 @@ class Lambda(Layer):
     def get_config(self):
         config = super().get_config()
         for name in ("function", "output_shape", "mask"):
-            config[name] = plain(getattr(self, name)) if callable(getattr(self, name)) else getattr(self, name)
+            config[name] = (
+                plain(getattr(self, name)) if callable(getattr(self, name)) else getattr(self, name)
+            )
         return config
 
     @classmethod
@@ -367,4 +383,3 @@ class Lambda(Layer):
         if isinstance(config.get("output_shape"), list):
             config["output_shape"] = tuple(config["output_shape"])
         return super().from_config(config)
-

@@ -15,7 +15,9 @@ FORM = re.compile(r"(\.\.\.)?([A-Za-z]+)(\.\.\.)?,([A-Za-z]+)->(\.\.\.)?([A-Za-z
 
 
 class Sizes:
-    """The sizes of the output's axes after the first, or one of them; None for an axis as long as the input's."""
+    """The sizes of the output's axes after the first, or one of them; None for an axis as long as
+    the input's.
+    """
 
     @staticmethod
     def convert(value, layer, name):
@@ -26,11 +28,14 @@ class EinsumDense(LowRank, Layer):
     """`activation(einsum(equation, inputs, kernel) + bias)`.
 
     Args:
-        equation: The letters of the inputs, of the kernel and of the outputs, as `"abc,cd->abd"`; inputs and outputs
+        equation: The letters of the inputs, of the kernel and of the outputs, as `"abc,cd->abd"`;
+            inputs and outputs
             may begin or end with `...`.
-        output_shape: Sizes of the output's axes without the batch; None for those that the input says.
+        output_shape: Sizes of the output's axes without the batch; None for those that the input
+            says.
         bias_axes: Letters of the output's axes along which the bias differs; None for no bias.
-        lora_rank: If set, the kernel is frozen and a product of two thin matrices is trained beside it
+        lora_rank: If set, the kernel is frozen and a product of two thin matrices is trained beside
+            it
             (Hu et al., 2021).
         lora_alpha: Scale of that product, over its rank; `lora_rank` if None.
 
@@ -73,7 +78,9 @@ class EinsumDense(LowRank, Layer):
         self.start_low_rank()
 
     def _shapes(self, input_shape):
-        """The shapes of kernel and bias, and the kernel's initializer, which knows where inputs are summed."""
+        """The shapes of kernel and bias, and the kernel's initializer, which knows where inputs are
+        summed.
+        """
         given, letters, made, hidden, left = self._letters(input_shape)
         sizes = dict(zip(made, self._output_shape(input_shape)[hidden if left else 0 :]))
         for letter, n in given.items():
@@ -99,14 +106,21 @@ class EinsumDense(LowRank, Layer):
         summed = tuple(i for i, k in enumerate(letters) if k in given and k not in sizes)
         free = tuple(i for i, k in enumerate(letters) if k in sizes and k not in given)
         initializer = self.kernel_initializer
-        if summed and free and getattr(initializer, "input_axes", 0) is None and initializer.output_axes is None:
+        if (
+            summed
+            and free
+            and getattr(initializer, "input_axes", 0) is None
+            and initializer.output_axes is None
+        ):
             initializer = type(initializer).from_config(
                 {**initializer.get_config(), "input_axes": summed, "output_axes": free}
             )
         return kernel, self._bias_shape(made, sizes, 0 if left else hidden), initializer
 
     def _letters(self, input_shape):
-        """Letters of the input with their sizes, of the kernel, of the output; how many axes `...` is; whether it is left."""
+        """Letters of the input with their sizes, of the kernel, of the output; how many axes `...`
+        is; whether it is left.
+        """
         found = FORM.fullmatch(self.equation.replace(" ", ""))
         dots = found and (found[1], found[3]), found and (found[5], found[7])
         if not found or dots[0] != dots[1] or all(dots[0]):

@@ -1,6 +1,8 @@
-"""Kinds of constructor arguments: how what a user gives becomes what a layer keeps, and back for its config.
+"""Kinds of constructor arguments: how what a user gives becomes what a layer keeps, and back for
+its config.
 
-A kind is the annotation of a field: `convert(value, layer, name)` on the way in, `plain(value)` on the way out.
+A kind is the annotation of a field: `convert(value, layer, name)` on the way in, `plain(value)` on
+the way out.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ class _Lookup:
 
     @classmethod
     def plain(cls, value):
-        return None if value is None else importlib.import_module(f"oneiros.{cls.room}").serialize(value)
+        return (
+            None
+            if value is None
+            else importlib.import_module(f"oneiros.{cls.room}").serialize(value)
+        )
 
 
 class Activation(_Lookup):
@@ -109,7 +115,9 @@ class Padding:
         choices = getattr(layer, "paddings", cls.choices)
         low = value.lower() if isinstance(value, str) else value
         if low not in choices:
-            raise ValueError(f"{type(layer).__name__}: {name} must be one of {choices}; got {value!r}")
+            raise ValueError(
+                f"{type(layer).__name__}: {name} must be one of {choices}; got {value!r}"
+            )
         return low
 
 

@@ -83,7 +83,13 @@ class InputLayer(Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{k: tuple(v) if k == "batch_shape" else v for k, v in config.items() if k != "trainable"})
+        return cls(
+            **{
+                k: tuple(v) if k == "batch_shape" else v
+                for k, v in config.items()
+                if k != "trainable"
+            }
+        )
 
 
 def _dims(shape, name):
@@ -91,7 +97,9 @@ def _dims(shape, name):
     try:
         shape = tuple(None if n is None else int(n) for n in shape)
     except TypeError:
-        raise ValueError(f"Input: {name} must be a tuple of integers or None; got {shape!r}") from None
+        raise ValueError(
+            f"Input: {name} must be a tuple of integers or None; got {shape!r}"
+        ) from None
     if any(n is not None and n < 0 for n in shape):
         raise ValueError(f"Input: {name} must not hold negative sizes; got {shape}")
     return shape

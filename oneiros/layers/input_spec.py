@@ -51,7 +51,11 @@ class InputSpec(Configurable):
         self.ndim = len(self.shape) if self.shape is not None else ndim
         self.max_ndim, self.min_ndim = max_ndim, min_ndim
         self.axes = {int(k): v for k, v in (axes or {}).items()}
-        self.allow_last_axis_squeeze, self.name, self.optional = allow_last_axis_squeeze, name, optional
+        self.allow_last_axis_squeeze, self.name, self.optional = (
+            allow_last_axis_squeeze,
+            name,
+            optional,
+        )
         rank = max_ndim if max_ndim is not None else self.ndim
         if self.axes and rank is not None and max(self.axes) >= rank:
             raise ValueError(f"axes may name axes below {rank}; got {max(self.axes)}")

@@ -25,12 +25,16 @@ class Merge(Layer):
         shapes = [tuple(s) for s in input_shape]
         ranks = {len(s) for s in shapes}
         if len({s[0] for s in shapes if s and s[0] is not None}) > 1:
-            raise ValueError(f"Cannot merge tensors with different batch sizes. Received tensors with shapes {shapes}")
+            raise ValueError(
+                f"Cannot merge tensors with different batch sizes. Received tensors with shapes {shapes}"
+            )
         if len(ranks) == 1:
             for sizes in zip(*shapes):
                 known = {n for n in sizes if n not in (None, 1)}
                 if len(known) > 1:
-                    raise ValueError(f"{type(self).__name__} '{self.name}': the inputs' shapes {shapes} do not broadcast")
+                    raise ValueError(
+                        f"{type(self).__name__} '{self.name}': the inputs' shapes {shapes} do not broadcast"
+                    )
 
     def call(self, inputs):
         _check_list(self, inputs)
@@ -48,7 +52,12 @@ class Merge(Layer):
 
 
 def _check_list(layer, values):
-    if not isinstance(values, (list, tuple)) or values and not hasattr(values[0], "__len__") and not hasattr(values[0], "shape"):
+    if (
+        not isinstance(values, (list, tuple))
+        or values
+        and not hasattr(values[0], "__len__")
+        and not hasattr(values[0], "shape")
+    ):
         raise ValueError(
             f"A merge layer ({type(layer).__name__} '{layer.name}') should be called on a list of inputs; got {values!r}"
         )
@@ -77,12 +86,21 @@ def _example(name, result):
     return f">>> layers.{name}()([np.array([[3.0]]), np.array([[2.0]])]).tolist()\n    {result}"
 
 
-Add = _family("Add", lambda x, y: x + y, "The sum of the inputs.", example=_example("Add", "[[5.0]]"))
-Multiply = _family(
-    "Multiply", lambda x, y: x * y, "The product of the inputs.", example=_example("Multiply", "[[6.0]]")
+Add = _family(
+    "Add", lambda x, y: x + y, "The sum of the inputs.", example=_example("Add", "[[5.0]]")
 )
-Maximum = _family("Maximum", ops.maximum, "The largest of the inputs.", example=_example("Maximum", "[[3.0]]"))
-Minimum = _family("Minimum", ops.minimum, "The smallest of the inputs.", example=_example("Minimum", "[[2.0]]"))
+Multiply = _family(
+    "Multiply",
+    lambda x, y: x * y,
+    "The product of the inputs.",
+    example=_example("Multiply", "[[6.0]]"),
+)
+Maximum = _family(
+    "Maximum", ops.maximum, "The largest of the inputs.", example=_example("Maximum", "[[3.0]]")
+)
+Minimum = _family(
+    "Minimum", ops.minimum, "The smallest of the inputs.", example=_example("Minimum", "[[2.0]]")
+)
 
 
 class Average(Merge):
@@ -139,7 +157,9 @@ class Concatenate(Merge):
         shapes = [list(s) for s in input_shape]
         ranks = {len(s) for s in shapes}
         rest = [[n for i, n in enumerate(s) if i != self.axis % len(s)] for s in shapes if len(s)]
-        bad = len(ranks) != 1 or any(len({n for n in sizes if n is not None}) > 1 for sizes in zip(*rest))
+        bad = len(ranks) != 1 or any(
+            len({n for n in sizes if n is not None}) > 1 for sizes in zip(*rest)
+        )
         if bad:
             raise ValueError(
                 "A `Concatenate` layer requires inputs with matching shapes except for the concatenation axis. "
@@ -183,7 +203,12 @@ class Dot(Merge):
 
     def _ready(self):
         axes = self.axes
-        good = isinstance(axes, int) or isinstance(axes, (list, tuple)) and len(axes) == 2 and all(isinstance(a, int) for a in axes)
+        good = (
+            isinstance(axes, int)
+            or isinstance(axes, (list, tuple))
+            and len(axes) == 2
+            and all(isinstance(a, int) for a in axes)
+        )
         if not good:
             raise ValueError(f"Dot: axes must be an integer or two of them; got {axes!r}")
 
@@ -227,7 +252,9 @@ def _function(cls, name):
     return merge
 
 
-add, multiply, maximum, minimum = (_function(c, c.__name__.lower()) for c in (Add, Multiply, Maximum, Minimum))
+add, multiply, maximum, minimum = (
+    _function(c, c.__name__.lower()) for c in (Add, Multiply, Maximum, Minimum)
+)
 average, subtract = (_function(c, c.__name__.lower()) for c in (Average, Subtract))
 
 

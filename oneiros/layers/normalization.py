@@ -37,14 +37,18 @@ def _positive(axes, rank, layer):
     axes = [axes] if isinstance(axes, int) else list(axes)
     for a in axes:
         if not -rank <= a < rank:
-            raise ValueError(f"{type(layer).__name__} '{layer.name}': axis {a} is not among the {rank} axes of the input")
+            raise ValueError(
+                f"{type(layer).__name__} '{layer.name}': axis {a} is not among the {rank} axes of the input"
+            )
     return [a % rank for a in axes]
 
 
 class BatchNormalization(Layer):
-    """Each channel shifted and scaled to mean 0 and variance 1 (Ioffe & Szegedy, 2015), then by learned numbers.
+    """Each channel shifted and scaled to mean 0 and variance 1 (Ioffe & Szegedy, 2015), then by
+    learned numbers.
 
-    Training uses the batch's statistics and moves running averages towards them; inference, and a layer with
+    Training uses the batch's statistics and moves running averages towards them; inference, and a
+    layer with
     `trainable=False`, use the averages.
 
     Args:
@@ -87,13 +91,17 @@ class BatchNormalization(Layer):
         if self.renorm_clipping is not None:
             unknown = set(self.renorm_clipping) - {"rmax", "rmin", "dmax"}
             if unknown:
-                raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {unknown}. Supported keys are rmax, rmin, dmax")
+                raise ValueError(
+                    f"Received invalid keys for `renorm_clipping` argument: {unknown}. Supported keys are rmax, rmin, dmax"
+                )
 
     def build(self, input_shape):
         (axis,) = _positive(self.axis, len(input_shape), self)
         size = input_shape[axis]
         if size is None:
-            raise ValueError(f"BatchNormalization '{self.name}' needs a known size of axis {self.axis}; got {tuple(input_shape)}")
+            raise ValueError(
+                f"BatchNormalization '{self.name}' needs a known size of axis {self.axis}; got {tuple(input_shape)}"
+            )
         self.gamma = self.weight("gamma", (size,)) if self.scale else None
         self.beta = self.weight("beta", (size,)) if self.center else None
         for name in ("moving_mean", "moving_variance"):
@@ -111,7 +119,9 @@ class BatchNormalization(Layer):
             )
         rank = len(inputs.shape)
         (axis,) = _positive(self.axis, rank, self)
-        dtype = config.floatx() if self.compute_dtype in ("float16", "bfloat16") else self.compute_dtype
+        dtype = (
+            config.floatx() if self.compute_dtype in ("float16", "bfloat16") else self.compute_dtype
+        )
         x = ops.cast(inputs, dtype)
         read = lambda v: None if v is None else ops.cast(v, dtype)
         gamma, beta = read(self.gamma), read(self.beta)
@@ -121,10 +131,14 @@ class BatchNormalization(Layer):
             if self.renorm:
                 gamma, beta = self._corrected(mean, variance, gamma, beta, dtype)
             for moving, now in ((self.moving_mean, shift), (self.moving_variance, spread)):
-                moving.assign(moving * self.momentum + ops.cast(now, moving.dtype) * (1.0 - self.momentum))
+                moving.assign(
+                    moving * self.momentum + ops.cast(now, moving.dtype) * (1.0 - self.momentum)
+                )
         else:
             mean, variance = read(self.moving_mean), read(self.moving_variance)
-        y = ops.batch_normalization(x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon)
+        y = ops.batch_normalization(
+            x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon
+        )
         return ops.cast(y, self.compute_dtype)
 
     def _statistics(self, x, mask, axis):
@@ -144,8 +158,14 @@ class BatchNormalization(Layer):
         """Scale and offset with the corrections of batch renormalization folded in."""
         clip = self.renorm_clipping or {}
         spread = ops.sqrt(variance + self.epsilon)
-        known_mean, known_spread = ops.cast(self.renorm_mean, dtype), ops.cast(self.renorm_stddev, dtype)
-        r, d = ops.stop_gradient(spread / known_spread), ops.stop_gradient((mean - known_mean) / known_spread)
+        known_mean, known_spread = (
+            ops.cast(self.renorm_mean, dtype),
+            ops.cast(self.renorm_stddev, dtype),
+        )
+        r, d = (
+            ops.stop_gradient(spread / known_spread),
+            ops.stop_gradient((mean - known_mean) / known_spread),
+        )
         if "rmin" in clip:
             r = ops.maximum(r, clip["rmin"])
         if "rmax" in clip:
@@ -161,7 +181,8 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """Each sample shifted and scaled to mean 0 and variance 1 over `axis` (Ba et al., 2016), then by learned numbers.
+    """Each sample shifted and scaled to mean 0 and variance 1 over `axis` (Ba et al., 2016), then
+    by learned numbers.
 
     Args:
         axis: The axis or axes of the features.
@@ -195,7 +216,9 @@ class LayerNormalization(Layer):
         self.axis = axes if isinstance(self.axis, list) else self.axis
         shape = tuple(input_shape[a] for a in sorted(axes))
         if None in shape:
-            raise ValueError(f"{type(self).__name__} '{self.name}' needs known sizes of axes {axes}; got {tuple(input_shape)}")
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' needs known sizes of axes {axes}; got {tuple(input_shape)}"
+            )
         self.gamma = self.weight("gamma", shape, autocast=False) if self.scale else None
         centred = self.center and not self.rms_scaling
         self.beta = self.weight("beta", shape, autocast=False) if centred else None
@@ -204,12 +227,15 @@ class LayerNormalization(Layer):
         if self.rms_scaling:
             y = ops.rms_normalization(inputs, self.gamma, axis=self.axis, epsilon=self.epsilon)
             return ops.cast(y, self.compute_dtype)
-        y = ops.layer_normalization(inputs, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon)
+        y = ops.layer_normalization(
+            inputs, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon
+        )
         return ops.cast(y, self.compute_dtype)
 
 
 class RMSNormalization(Layer):
-    """Each sample divided by its root mean square over `axis` (Zhang & Sennrich, 2019), times a learned scale.
+    """Each sample divided by its root mean square over `axis` (Zhang & Sennrich, 2019), times a
+    learned scale.
 
     >>> import numpy as np
     >>> from oneiros import layers
@@ -224,14 +250,20 @@ class RMSNormalization(Layer):
 
     def build(self, input_shape):
         axes = _positive(self.axis, len(input_shape), self)
-        self.scale = self.add_weight(tuple(input_shape[a] for a in axes), "ones", autocast=False, name="scale")
+        self.scale = self.add_weight(
+            tuple(input_shape[a] for a in axes), "ones", autocast=False, name="scale"
+        )
 
     def call(self, inputs):
-        return ops.cast(ops.rms_normalization(inputs, self.scale, axis=self.axis, epsilon=self.epsilon), self.compute_dtype)
+        return ops.cast(
+            ops.rms_normalization(inputs, self.scale, axis=self.axis, epsilon=self.epsilon),
+            self.compute_dtype,
+        )
 
 
 class GroupNormalization(Layer):
-    """Groups of channels of each sample shifted and scaled to mean 0 and variance 1 (Wu & He, 2018).
+    """Groups of channels of each sample shifted and scaled to mean 0 and variance 1 (Wu & He,
+    2018).
 
     Args:
         groups: Number of groups; -1 for one per channel (instance normalization).
@@ -261,7 +293,9 @@ class GroupNormalization(Layer):
         (axis,) = _positive(self.axis, len(input_shape), self)
         size = input_shape[axis]
         if size is None:
-            raise ValueError(f"GroupNormalization '{self.name}' needs a known size of axis {self.axis}; got {tuple(input_shape)}")
+            raise ValueError(
+                f"GroupNormalization '{self.name}' needs a known size of axis {self.axis}; got {tuple(input_shape)}"
+            )
         if self.groups == -1:
             self.groups = size
         if size < self.groups or size % self.groups:
@@ -333,7 +367,9 @@ class Normalization(Layer):
 
     def _ready(self):
         axis = self.axis
-        self.axis = () if axis is None else tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+        self.axis = (
+            () if axis is None else tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+        )
         if (self.input_mean is None) != (self.input_variance is None):
             raise ValueError(
                 "When setting values directly, both `mean` and `variance` must be set. Received: "
@@ -356,24 +392,46 @@ class Normalization(Layer):
         if self.input_mean is None:
             self.adapt_mean = self.add_weight(kept, "zeros", trainable=False, name="mean")
             self.adapt_variance = self.add_weight(kept, "ones", trainable=False, name="variance")
-            self.count = self.add_weight((), "zeros", dtype="int64" if config.floatx() == "float64" else "int32", trainable=False, name="count")
+            self.count = self.add_weight(
+                (),
+                "zeros",
+                dtype="int64" if config.floatx() == "float64" else "int32",
+                trainable=False,
+                name="count",
+            )
             self.finalize_state()
         else:
             for name, value in (("mean", self.input_mean), ("variance", self.input_variance)):
-                value = np.broadcast_to(np.asarray(value, "float32").reshape(np.shape(value)), kept or np.shape(value))
-                setattr(self, f"_{name}", value.reshape(self._wide) if value.size == int(np.prod(self._wide)) else value)
+                value = np.broadcast_to(
+                    np.asarray(value, "float32").reshape(np.shape(value)), kept or np.shape(value)
+                )
+                setattr(
+                    self,
+                    f"_{name}",
+                    value.reshape(self._wide) if value.size == int(np.prod(self._wide)) else value,
+                )
 
     def adapt(self, data):
         """Take mean and variance from `data`: an array, or an iterable of batches."""
         arrays = [data] if hasattr(data, "shape") or isinstance(data, (list, tuple)) else data
         count, mean, variance = 0, 0.0, 0.0
         for batch in arrays:
-            batch = batch[0] if isinstance(batch, (tuple, list)) and hasattr(batch[0], "shape") else batch
-            batch = np.asarray(batch, "float64") if not hasattr(batch, "numpy") else np.asarray(batch.numpy(), "float64")
+            batch = (
+                batch[0]
+                if isinstance(batch, (tuple, list)) and hasattr(batch[0], "shape")
+                else batch
+            )
+            batch = (
+                np.asarray(batch, "float64")
+                if not hasattr(batch, "numpy")
+                else np.asarray(batch.numpy(), "float64")
+            )
             if not self.built:
                 self.build((None, *batch.shape[1:]) if batch.ndim else batch.shape)
             if self.input_mean is not None:
-                raise ValueError("Cannot `adapt()` a Normalization layer that was initialized with static `mean` and `variance`")
+                raise ValueError(
+                    "Cannot `adapt()` a Normalization layer that was initialized with static `mean` and `variance`"
+                )
             axes = tuple(a for a in self._reduce_axis if a < batch.ndim)
             n = int(np.prod([batch.shape[a] for a in axes]))
             if not n:
@@ -381,7 +439,9 @@ class Normalization(Layer):
             own_mean, own_variance = batch.mean(axes), batch.var(axes)
             total = count + n  # Chan et al. (1979): the statistics of two parts together
             shift = own_mean - mean
-            variance = (variance * count + own_variance * n) / total + shift**2 * count * n / total**2
+            variance = (
+                variance * count + own_variance * n
+            ) / total + shift**2 * count * n / total**2
             mean, count = mean + shift * n / total, total
         if not count:
             raise ValueError(f"Normalization '{self.name}': `adapt` was given no data")
@@ -412,7 +472,9 @@ class Normalization(Layer):
     def get_config(self):
         config_ = super().get_config()
         plain = lambda v: None if v is None else np.asarray(v).tolist()
-        config_.update(axis=self.axis or None, mean=plain(self.input_mean), variance=plain(self.input_variance))
+        config_.update(
+            axis=self.axis or None, mean=plain(self.input_mean), variance=plain(self.input_variance)
+        )
         return config_
 
 

@@ -31,7 +31,11 @@ class Pooling(Layer):
 
     def call(self, inputs):
         return type(self).pool(
-            inputs, pool_size=self.pool_size, strides=self.strides, padding=self.padding, data_format=self.data_format
+            inputs,
+            pool_size=self.pool_size,
+            strides=self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
         )
 
 

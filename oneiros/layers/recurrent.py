@@ -1,7 +1,9 @@
 """Recurrent layers: a cell applied along the steps of a sequence.
 
-The loop is one `ops.scan` over time-major arrays. A cell of ours gets the products of all inputs with its kernel from
-one matrix product before the loop; any other cell is called at each step, and the variables that it changes (the
+The loop is one `ops.scan` over time-major arrays. A cell of ours gets the products of all inputs
+with its kernel from
+one matrix product before the loop; any other cell is called at each step, and the variables that it
+changes (the
 state of a seed generator, say) travel along.
 """
 
@@ -31,7 +33,16 @@ from oneiros.layers.recurrent_cells import (
     output_size,
 )
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "StackedRNNCells"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+]
 
 
 class AnyCell:
@@ -41,7 +52,9 @@ class AnyCell:
     def convert(value, layer, name):
         cell = StackedRNNCells(value) if isinstance(value, (list, tuple)) else value
         if not callable(getattr(cell, "call", None)):
-            raise ValueError(f"Argument `cell` should have a `call` method. Received: cell={cell!r}")
+            raise ValueError(
+                f"Argument `cell` should have a `call` method. Received: cell={cell!r}"
+            )
         if not hasattr(cell, "state_size"):
             raise ValueError(
                 "The RNN cell should have a `state_size` attribute (single integer or list of integers, one integer "
@@ -53,20 +66,25 @@ class AnyCell:
 class RNN(Layer):
     """A cell along the steps of a sequence (batch, steps, ...).
 
-    A cell is a layer, or any object, with `call(inputs, states)`, which gives the output and the new states, and
-    `state_size`, an int or a list of ints; perhaps with `output_size` and `get_initial_state(batch_size)`.
+    A cell is a layer, or any object, with `call(inputs, states)`, which gives the output and the
+    new states, and
+    `state_size`, an int or a list of ints; perhaps with `output_size` and
+    `get_initial_state(batch_size)`.
 
     Args:
         cell: The cell, or a list of cells, each of which takes the output of the one before.
         return_sequences: Whether to give the outputs of all steps, or the last one.
         return_state: Whether to give the last states too.
-        go_backwards: Whether to begin at the end; the outputs of all steps come in the order they were made.
+        go_backwards: Whether to begin at the end; the outputs of all steps come in the order they
+            were made.
         stateful: Whether the states after one batch are the first ones of the next.
         unroll: Whether to write the steps out instead of looping.
-        zero_output_for_mask: Whether outputs of masked steps are zeros, not those of the step before.
+        zero_output_for_mask: Whether outputs of masked steps are zeros, not those of the step
+            before.
 
     Raises:
-        ValueError: if `cell` is none, if there are too few or too many initial states, or if the batch size is
+        ValueError: if `cell` is none, if there are too few or too many initial states, or if the
+            batch size is
             unknown or changes while the layer is stateful.
 
     >>> import numpy as np
@@ -86,7 +104,7 @@ class RNN(Layer):
     supports_masking = True
     states = None
 
-    # Structure -----------------------------------------------------------------------------------------------------
+    # Structure ------------------------------------------------------------------------------------
     @property
     def state_size(self):
         size = self.cell.state_size
@@ -116,7 +134,8 @@ class RNN(Layer):
         try:
             first = self._initial_state(shape)
             self.states = tree.map_structure(
-                lambda x: Variable(x, dtype=self.variable_dtype, trainable=False, name="rnn_state"), first
+                lambda x: Variable(x, dtype=self.variable_dtype, trainable=False, name="rnn_state"),
+                first,
             )
         finally:
             STACK.top = trace
@@ -129,7 +148,9 @@ class RNN(Layer):
         return tree.flatten(initial_state(self.cell, batch_size, self.compute_dtype))
 
     def _initial_state(self, shape):
-        """The states before the first step for inputs of this shape, a list (of lists for stacked cells)."""
+        """The states before the first step for inputs of this shape, a list (of lists for stacked
+        cells).
+        """
         return initial_state(self.cell, shape[0], self.compute_dtype)
 
     def reset_state(self):
@@ -162,7 +183,7 @@ class RNN(Layer):
         mask = mask if self.return_sequences else None
         return [mask, *[None] * len(self.state_size)] if self.return_state else mask
 
-    # Running -------------------------------------------------------------------------------------------------------
+    # Running --------------------------------------------------------------------------------------
     def call(self, sequences, initial_state=None, mask=None, training=False):
         states = self._first_states(sequences, initial_state)
         xs, seen = _time_first(sequences), None  # (steps, batch, ...)
@@ -173,7 +194,9 @@ class RNN(Layer):
         ends = []
         for cell, own in zip(cells, states):
             last = cell is cells[-1]
-            xs, end = self._along(cell, xs, own, seen, training, whole=self.return_sequences or not last)
+            xs, end = self._along(
+                cell, xs, own, seen, training, whole=self.return_sequences or not last
+            )
             ends.append(end)
         output, states = xs, ends if stacked else ends[0]
         if self.stateful:
@@ -209,7 +232,8 @@ class RNN(Layer):
         return tree.pack_sequence_as(wanted, given)
 
     def _along(self, cell, xs, states, seen, training, whole):
-        """`(outputs of all steps or the last one, states at the end)` of a cell along time-major inputs.
+        """`(outputs of all steps or the last one, states at the end)` of a cell along time-major
+        inputs.
 
         Args:
             seen: Where steps count (steps, batch), or None for everywhere.
@@ -243,7 +267,9 @@ class RNN(Layer):
         if not ours:
             for v, x in zip(variables, end[count:]):
                 v.assign(x)
-        return outputs if whole else end[0 if ours else -1], tree.pack_sequence_as(states, end[:count])
+        return outputs if whole else end[0 if ours else -1], tree.pack_sequence_as(
+            states, end[:count]
+        )
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -297,7 +323,8 @@ def _forget(cell):
 
 
 def _any_step(cell, x, states, training):
-    """What calls any cell: a function of (input, flat states and variables), its output's spec, its variables.
+    """What calls any cell: a function of (input, flat states and variables), its output's spec, its
+    variables.
 
     The variables are those that the cell changes; a trial finds them.
     """
@@ -313,8 +340,12 @@ def _any_step(cell, x, states, training):
         with _inner_scope(()) as scope:
             before = dict(scope.values)
             output, _ = call_cell(cell, x, tree.pack_sequence_as(states, list(carry)), training)
-            changed = [scope.variables[k] for k, v in scope.values.items() if before.get(k) is not v]
-            variables[:] = [v for v in changed if scope.get_current_value(v) is not v._value]  # others are new
+            changed = [
+                scope.variables[k] for k, v in scope.values.items() if before.get(k) is not v
+            ]
+            variables[:] = [
+                v for v in changed if scope.get_current_value(v) is not v._value
+            ]  # others are new
         return output
 
     flat = tree.flatten(states)
@@ -324,7 +355,9 @@ def _any_step(cell, x, states, training):
 
 
 def _inner_scope(pairs):
-    """A scope that begins with the variables' values outside of it, and keeps to itself what is assigned."""
+    """A scope that begins with the variables' values outside of it, and keeps to itself what is
+    assigned.
+    """
     scope, outer = StatelessScope(), STATE.stateless
     if outer is not None:
         scope.values.update(outer.values)
@@ -344,9 +377,11 @@ def _unrolled(body, carry, xs, reverse):
     return carry, None if not made or made[0] is None else ops.stack(made)
 
 
-# Layers of one cell -----------------------------------------------------------------------------------------------
+# Layers of one cell -------------------------------------------------------------------------------
 def around(cell, last):
-    """The fields of a layer around `cell`: the cell's, a penalty on the outputs, and at the end those named `last`."""
+    """The fields of a layer around `cell`: the cell's, a penalty on the outputs, and at the end
+    those named `last`.
+    """
     fields = {}
     for name, field in cell.fields.items():
         fields[name] = field
@@ -372,7 +407,9 @@ class OneCell(RNN):
     def _ready(self):
         cell = self.cell_class
         options = {n: getattr(self, n) for n in cell.fields}
-        self.cell = cell(**options, dtype=self.dtype_policy, trainable=self.trainable, name=self.cell_name())
+        self.cell = cell(
+            **options, dtype=self.dtype_policy, trainable=self.trainable, name=self.cell_name()
+        )
         self.input_spec = InputSpec(ndim=self.cell.rank_of_state + 1)
 
     def cell_name(self):
@@ -380,7 +417,8 @@ class OneCell(RNN):
 
 
 class SimpleRNN(OneCell):
-    """`h = activation(x @ kernel + h @ recurrent_kernel + bias)` along the steps of (batch, steps, features).
+    """`h = activation(x @ kernel + h @ recurrent_kernel + bias)` along the steps of (batch, steps,
+    features).
 
     See `RNN` for the arguments of the loop, `SimpleRNNCell` for the others.
 
@@ -390,13 +428,16 @@ class SimpleRNN(OneCell):
     (2, 4)
     """
 
-    fields = around(SimpleRNNCell, "return_sequences return_state go_backwards stateful unroll seed")
+    fields = around(
+        SimpleRNNCell, "return_sequences return_state go_backwards stateful unroll seed"
+    )
     cell_class = SimpleRNNCell
     config_without = ("seed",)
 
 
 class LSTM(OneCell):
-    """Long short-term memory along the steps of (batch, steps, features) (Hochreiter & Schmidhuber, 1997).
+    """Long short-term memory along the steps of (batch, steps, features) (Hochreiter & Schmidhuber,
+    1997).
 
     See `RNN` for the arguments of the loop, `LSTMCell` for the others. `use_cudnn` changes nothing.
 
@@ -406,7 +447,9 @@ class LSTM(OneCell):
     (2, 5, 4)
     """
 
-    fields = around(LSTMCell, "seed return_sequences return_state go_backwards stateful unroll use_cudnn")
+    fields = around(
+        LSTMCell, "seed return_sequences return_state go_backwards stateful unroll use_cudnn"
+    )
     cell_class = LSTMCell
 
 
@@ -422,6 +465,7 @@ class GRU(OneCell):
     """
 
     fields = around(
-        GRUCell, "seed return_sequences return_state go_backwards stateful unroll reset_after use_cudnn"
+        GRUCell,
+        "seed return_sequences return_state go_backwards stateful unroll reset_after use_cudnn",
     )
     cell_class = GRUCell

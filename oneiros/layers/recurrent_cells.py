@@ -1,7 +1,10 @@
-"""Cells: what a recurrent layer does at one step, from the step's input and the states of the step before.
+"""Cells: what a recurrent layer does at one step, from the step's input and the states of the step
+before.
 
-A cell of ours works in two parts. `project` is the product of the input with the kernel, which a layer makes for all
-steps at once. What `advance` gives is the rest, and all that stands in the loop; the bias is added there, where it
+A cell of ours works in two parts. `project` is the product of the input with the kernel, which a
+layer makes for all
+steps at once. What `advance` gives is the rest, and all that stands in the loop; the bias is added
+there, where it
 costs no pass over memory. The gates lie side by side in the kernels, in Keras's order.
 """
 
@@ -31,7 +34,9 @@ class Share:
     @staticmethod
     def convert(value, layer, name):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{type(layer).__name__}: {name} must be a number from 0 to 1; got {value!r}")
+            raise ValueError(
+                f"{type(layer).__name__}: {name} must be a number from 0 to 1; got {value!r}"
+            )
         return min(1.0, max(0.0, value))
 
 
@@ -42,7 +47,7 @@ class Cell(Layer):
     rank_of_state = 2
     _masks = None
 
-    # Kernels -----------------------------------------------------------------------------------------------------
+    # Kernels --------------------------------------------------------------------------------------
     state_size = output_size = property(lambda self: self.units)
 
     def build(self, input_shape):
@@ -81,14 +86,22 @@ class Cell(Layer):
         raise NotImplementedError(f"{type(self).__name__} must define `advance`")
 
     def recurrence(self, state, training, first=0, last=None):
-        """The function of a state that gives its product with the recurrent kernel's gates from `first` to `last`."""
+        """The function of a state that gives its product with the recurrent kernel's gates from
+        `first` to `last`.
+        """
         masks = self.get_recurrent_dropout_mask(state) if training else None
-        return self.product(array(self.recurrent_kernel), masks, first, self.gates if last is None else last)
+        return self.product(
+            array(self.recurrent_kernel), masks, first, self.gates if last is None else last
+        )
 
     def product(self, kernel, masks, first, last):
         size = self.units
         if masks is None:
-            part = kernel if (first, last) == (0, self.gates) else kernel[:, first * size : last * size]
+            part = (
+                kernel
+                if (first, last) == (0, self.gates)
+                else kernel[:, first * size : last * size]
+            )
             return lambda x: ops.matmul(x, part)
         masks = masks if isinstance(masks, list) else [masks]
         pairs = [(masks[k], kernel[:, k * size : (k + 1) * size]) for k in range(first, last)]
@@ -104,7 +117,8 @@ class Cell(Layer):
     def opened(self, z, places, training):
         """The gates of `z` at `places`, each through the recurrent activation.
 
-        Compiled for inference it is fastest to apply it to the array whole; a derivative wants the parts.
+        Compiled for inference it is fastest to apply it to the array whole; a derivative wants the
+        parts.
         """
         f = self.recurrent_activation
         if training or f not in _ELEMENTWISE:
@@ -121,13 +135,17 @@ class Cell(Layer):
         sizes = tree.flatten(self.state_size)
         return [ops.zeros((batch_size, n), self.compute_dtype) for n in sizes]
 
-    # Dropout -----------------------------------------------------------------------------------------------------
+    # Dropout --------------------------------------------------------------------------------------
     def get_dropout_mask(self, step_input):
-        """What inputs are multiplied by, the same at all steps: an array for each gate; None without dropout."""
+        """What inputs are multiplied by, the same at all steps: an array for each gate; None
+        without dropout.
+        """
         return self._mask("inputs", step_input, self.dropout)
 
     def get_recurrent_dropout_mask(self, step_input):
-        """What states are multiplied by, the same at all steps: an array for each gate; None without dropout."""
+        """What states are multiplied by, the same at all steps: an array for each gate; None
+        without dropout.
+        """
         return self._mask("states", step_input, self.recurrent_dropout)
 
     def _mask(self, kind, like, rate):
@@ -137,8 +155,12 @@ class Cell(Layer):
             self._masks = {}
         made_in, mask = self._masks.get(kind, (None, None))
         if mask is None or not _is_open(made_in):
-            ones = ops.ones(tuple(like.shape[-self.rank_of_state :]), like.dtype)  # without an axis of steps
-            masks = [random.dropout(ones, rate, seed=self.seed_generator) for _ in range(self.gates)]
+            ones = ops.ones(
+                tuple(like.shape[-self.rank_of_state :]), like.dtype
+            )  # without an axis of steps
+            masks = [
+                random.dropout(ones, rate, seed=self.seed_generator) for _ in range(self.gates)
+            ]
             mask = masks if self.gates > 1 else masks[0]
             self._masks[kind] = STACK.top, mask
         return mask
@@ -206,9 +228,11 @@ class SimpleRNNCell(Cell):
 
 
 class LSTMCell(Cell):
-    """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
+    """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et
+    al., 2000).
 
-    The states are the output and the memory; the kernels hold the input gate, the forget gate, the candidate and the
+    The states are the output and the memory; the kernels hold the input gate, the forget gate, the
+    candidate and the
     output gate.
 
     Args:
@@ -274,7 +298,9 @@ class ForgetBias(initializers.Initializer):
 
     def values(self, shape, dtype):
         size = shape[0] // 4
-        first, last = (initializers.host_values(self.other, (n * size,), dtype.name) for n in (1, 2))
+        first, last = (
+            initializers.host_values(self.other, (n * size,), dtype.name) for n in (1, 2)
+        )
         return np.concatenate([first, np.ones(size, dtype), last])
 
 
@@ -287,7 +313,8 @@ class GRUCell(Cell):
         units: Size of the output.
         dropout: Share of the inputs that training sets to zero, gate by gate.
         recurrent_dropout: Share of the states that training sets to zero, gate by gate.
-        reset_after: Whether the reset gate acts on the product with the recurrent kernel, which then has a bias of
+        reset_after: Whether the reset gate acts on the product with the recurrent kernel, which
+            then has a bias of
             its own, or on the state before it.
 
     >>> import numpy as np
@@ -322,7 +349,11 @@ class GRUCell(Cell):
         return super().weight(name, shape, **options)
 
     def advance(self, state, training=False):
-        return self._reset_after(state, training) if self.reset_after else self._reset_before(state, training)
+        return (
+            self._reset_after(state, training)
+            if self.reset_after
+            else self._reset_before(state, training)
+        )
 
     def _reset_after(self, state, training):
         recur, outer, inner = self.recurrence(state, training), *self.offsets()
@@ -337,7 +368,10 @@ class GRUCell(Cell):
         return step
 
     def _reset_before(self, state, training):
-        gates, recur = self.recurrence(state, training, 0, 2), self.recurrence(state, training, 2, 3)
+        gates, recur = (
+            self.recurrence(state, training, 0, 2),
+            self.recurrence(state, training, 2, 3),
+        )
         offset = self.offset()
 
         def step(z, states):
@@ -419,11 +453,13 @@ class StackedRNNCells(Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        config["cells"] = [deserialize_keras_object(c, custom_objects=custom_objects) for c in config["cells"]]
+        config["cells"] = [
+            deserialize_keras_object(c, custom_objects=custom_objects) for c in config["cells"]
+        ]
         return super().from_config(config)
 
 
-# Any cell, also a user's -------------------------------------------------------------------------------------------
+# Any cell, also a user's --------------------------------------------------------------------------
 def output_size(cell):
     """The size of a cell's output: what it says, or that of its first state."""
     size = getattr(cell, "output_size", None)
@@ -440,7 +476,9 @@ def build_cell(cell, input_shape):
 
 def call_cell(cell, inputs, states, training):
     """The output of a cell, and a list of its new states."""
-    options = {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
+    options = (
+        {"training": training} if "training" in inspect.signature(cell.call).parameters else {}
+    )
     output, new = (cell if callable(cell) else cell.call)(inputs, states, **options)
     return output, list(new) if isinstance(new, (list, tuple)) else [new]
 

@@ -25,7 +25,8 @@ class _Noise(Layer):
 
 
 class Dropout(_Noise):
-    """Some elements set to zero in training, the others scaled up to keep the mean (Srivastava et al., 2014).
+    """Some elements set to zero in training, the others scaled up to keep the mean (Srivastava et
+    al., 2014).
 
     Args:
         rate: The share that is dropped.
@@ -44,7 +45,9 @@ class Dropout(_Noise):
 
     def call(self, inputs, training=False):
         if training and self.rate > 0:
-            return random.dropout(inputs, self.rate, noise_shape=self.noise(inputs), seed=self.seed_generator)
+            return random.dropout(
+                inputs, self.rate, noise_shape=self.noise(inputs), seed=self.seed_generator
+            )
         return inputs
 
     def noise(self, inputs):
@@ -138,7 +141,9 @@ class GaussianNoise(_Noise):
     seed: Seed = None
 
     def disturb(self, x):
-        return x + random.normal(tuple(x.shape), 0.0, self.stddev, dtype=self.compute_dtype, seed=self.seed_generator)
+        return x + random.normal(
+            tuple(x.shape), 0.0, self.stddev, dtype=self.compute_dtype, seed=self.seed_generator
+        )
 
 
 class GaussianDropout(_Noise):
@@ -159,7 +164,9 @@ class GaussianDropout(_Noise):
 
     def disturb(self, x):
         spread = math.sqrt(self.rate / (1.0 - self.rate)) if self.rate < 1 else math.inf
-        return x * random.normal(tuple(x.shape), 1.0, spread, dtype=self.compute_dtype, seed=self.seed_generator)
+        return x * random.normal(
+            tuple(x.shape), 1.0, spread, dtype=self.compute_dtype, seed=self.seed_generator
+        )
 
 
 class AlphaDropout(_Noise):
@@ -189,7 +196,9 @@ class AlphaDropout(_Noise):
         kept = 1.0 - self.rate
         factor = (kept * (1.0 + self.rate * low**2)) ** -0.5
         shape = self.noise(x) or tuple(x.shape)
-        keep = ops.greater_equal(random.uniform(shape, dtype="float32", seed=self.seed_generator), self.rate)
+        keep = ops.greater_equal(
+            random.uniform(shape, dtype="float32", seed=self.seed_generator), self.rate
+        )
         keep = ops.cast(keep, x.dtype)
         return factor * (x * keep + low * (1.0 - keep)) - factor * low * self.rate
 

@@ -1,4 +1,6 @@
-"""Rematerialization: a layer keeps its inputs only, and the derivative computes its inside again (Chen et al., 2016)."""
+"""Rematerialization: a layer keeps its inputs only, and the derivative computes its inside again
+(Chen et al., 2016).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ def remat(f):
 def remat_call(layer, args, kwargs):
     """`layer.call`, rematerialized if a `RematScope` around it says so."""
     call = layer.call
-    if STACK.top is None or getattr(STACK.top, "abstract", False) or not _applies(layer, args, kwargs):
+    if (
+        STACK.top is None
+        or getattr(STACK.top, "abstract", False)
+        or not _applies(layer, args, kwargs)
+    ):
         return call(*args, **kwargs)
     scopes, STATE.remat = STATE.remat, ()
     try:
@@ -61,16 +67,24 @@ def _applies(layer, args, kwargs):
 
 
 def _checkpointed(function, args, kwargs):
-    """The call as one primitive over a sub-graph; what it assigns to variables comes out as further outputs."""
+    """The call as one primitive over a sub-graph; what it assigns to variables comes out as further
+    outputs.
+    """
     found = {}
     scope = STATE.stateless
     before = dict(scope.values) if scope is not None else {}
     with Trace(STACK.top.keep) as t:
         found["result"] = function(*args, **kwargs)
         outputs = [array(y) for y in tree.flatten(found["result"])]
-        changed = [k for k, v in scope.values.items() if before.get(k) is not v] if scope is not None else []
+        changed = (
+            [k for k, v in scope.values.items() if before.get(k) is not v]
+            if scope is not None
+            else []
+        )
         outputs += [array(scope.values[k]) for k in changed]
-        outputs = [y if isinstance(y, Symbol) else p.broadcast_to(y, shape=tuple(y.shape)) for y in outputs]
+        outputs = [
+            y if isinstance(y, Symbol) else p.broadcast_to(y, shape=tuple(y.shape)) for y in outputs
+        ]
     graph, captured = Graph(t.calls, [], outputs).close()
     made = list(p.checkpoint(*captured, body=graph))
     for key, value in zip(changed, made[len(made) - len(changed) :]):

@@ -22,4 +22,6 @@ class Rescaling(Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, self.compute_dtype)
-        return x * ops.cast(self.scale, self.compute_dtype) + ops.cast(self.offset, self.compute_dtype)
+        return x * ops.cast(self.scale, self.compute_dtype) + ops.cast(
+            self.offset, self.compute_dtype
+        )

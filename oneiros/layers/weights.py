@@ -8,7 +8,9 @@ __all__ = ["LowRank"]
 
 
 class LowRank:
-    """A layer whose main weight can be frozen, a low-rank product being trained beside it (Hu et al., 2021)."""
+    """A layer whose main weight can be frozen, a low-rank product being trained beside it (Hu et
+    al., 2021).
+    """
 
     low_rank_of = "kernel"
     lora_enabled = False
@@ -31,7 +33,11 @@ class LowRank:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if cls.low_rank_of not in dir(cls):
-            setattr(cls, cls.low_rank_of, property(LowRank._read, doc="The main weight, as the layer uses it."))
+            setattr(
+                cls,
+                cls.low_rank_of,
+                property(LowRank._read, doc="The main weight, as the layer uses it."),
+            )
 
     def start_low_rank(self):
         """Begin training low-rank parts if the constructor asked for them."""
@@ -59,8 +65,18 @@ class LowRank:
         if self.lora_enabled:
             raise ValueError("lora is already enabled. This can only be done once per layer.")
         first, second = self._lora_shapes(main.shape, rank)
-        a = self.add_weight(first, a_initializer, name=f"lora_{name}_a", regularizer=getattr(self, f"{name}_regularizer", None))
-        b = self.add_weight(second, b_initializer, name=f"lora_{name}_b", regularizer=getattr(self, f"{name}_regularizer", None))
+        a = self.add_weight(
+            first,
+            a_initializer,
+            name=f"lora_{name}_a",
+            regularizer=getattr(self, f"{name}_regularizer", None),
+        )
+        b = self.add_weight(
+            second,
+            b_initializer,
+            name=f"lora_{name}_b",
+            regularizer=getattr(self, f"{name}_regularizer", None),
+        )
         setattr(self, f"lora_{name}_a", a)
         setattr(self, f"lora_{name}_b", b)
         main.trainable = False
@@ -86,7 +102,10 @@ class LowRank:
             return super().load_own_variables(store)
         low = self._lora_parts()
         main = self.__dict__[f"_{self.low_rank_of}"]
-        kept = [main, *[v for v in self._own_variables() if v is not main and all(v is not w for w in low)]]
+        kept = [
+            main,
+            *[v for v in self._own_variables() if v is not main and all(v is not w for w in low)],
+        ]
         for i, v in enumerate(kept):
             v.assign(store[str(i)])
         for v in low:  # what they had learned is in the file's main weight

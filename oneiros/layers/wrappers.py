@@ -5,7 +5,7 @@ from __future__ import annotations
 from oneiros import ops
 from oneiros.core import tree
 from oneiros.core.registry import deserialize_keras_object, serialize_keras_object
-from oneiros.layers.base import InputSpec, Layer, _plan_of
+from oneiros.layers.base import Layer, _plan_of
 
 __all__ = ["Bidirectional", "TimeDistributed", "Wrapper"]
 
@@ -158,14 +158,19 @@ class Bidirectional(Layer):
         for inner in (self.forward_layer, self.backward_layer):
             if hasattr(inner, "zero_output_for_mask"):
                 inner.zero_output_for_mask = inner.zero_output_for_mask or inner.return_sequences
-        self.stateful, self.return_sequences = self.forward_layer.stateful, self.forward_layer.return_sequences
+        self.stateful, self.return_sequences = (
+            self.forward_layer.stateful,
+            self.forward_layer.return_sequences,
+        )
         self.return_state = self.forward_layer.return_state
         self.input_spec = self.forward_layer.input_spec
 
     def _check(self):
         forward, backward = self.forward_layer, self.backward_layer
         if not isinstance(backward, Layer):
-            raise ValueError(f"`backward_layer` need to be a layer instance. Received: {backward!r}")
+            raise ValueError(
+                f"`backward_layer` need to be a layer instance. Received: {backward!r}"
+            )
         if forward.go_backwards == backward.go_backwards:
             raise ValueError(
                 "Forward layer and backward layer should have different `go_backwards` value. Received: "
@@ -224,19 +229,27 @@ class Bidirectional(Layer):
         return (*outputs, *states) if len(outputs) + len(states) > 1 else outputs[0]
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
-        shape = self.forward_layer.compute_output_shape(sequences_shape)
-        shape, states = (shape[0], shape[1:]) if self.return_state else (shape, ())
-        shape = tuple(shape)
+        layers = self.forward_layer, self.backward_layer
+        made = [layer.compute_output_shape(sequences_shape) for layer in layers]
+        states = ()
+        if self.return_state:
+            states = (*made[0][1:], *made[1][1:])
+            made = [shapes[0] for shapes in made]
+        one, other = map(tuple, made)
         if self.merge_mode is None:
-            return (shape, shape, *states, *states)
-        shape = (*shape[:-1], 2 * shape[-1]) if self.merge_mode == "concat" else shape
-        return (shape, *states, *states) if self.return_state else shape
+            return (one, other, *states)
+        shape = (*one[:-1], one[-1] + other[-1]) if self.merge_mode == "concat" else one
+        return (shape, *states) if self.return_state else shape
 
     def _declared_outputs(self, plan, args, kwargs, values):
         return None
 
     def compute_mask(self, inputs, previous_mask):
-        mask = tree.flatten(previous_mask)[0] if self.return_sequences and previous_mask is not None else None
+        mask = (
+            tree.flatten(previous_mask)[0]
+            if self.return_sequences and previous_mask is not None
+            else None
+        )
         return (mask, mask) if self.merge_mode is None else mask
 
     def get_config(self):
@@ -253,5 +266,9 @@ class Bidirectional(Layer):
 
 
 def _copy(layer, name, go_backwards):
-    """A layer of another one's config, under another name, run from the end that `go_backwards` says."""
-    return type(layer).from_config({**layer.get_config(), "name": name, "go_backwards": go_backwards})
+    """A layer of another one's config, under another name, run from the end that `go_backwards`
+    says.
+    """
+    return type(layer).from_config(
+        {**layer.get_config(), "name": name, "go_backwards": go_backwards}
+    )

@@ -2,10 +2,10 @@
 
 from oneiros.core import lookup
 from oneiros.losses import classification, regression, structured
-from oneiros.losses.classification import *  # noqa: F403
+from oneiros.losses.classification import *
 from oneiros.losses.loss import Loss, LossFunctionWrapper
-from oneiros.losses.regression import *  # noqa: F403
-from oneiros.losses.structured import *  # noqa: F403
+from oneiros.losses.regression import *
+from oneiros.losses.structured import *
 
 bce = BCE = classification.binary_crossentropy
 kld = KLD = classification.kl_divergence
@@ -38,5 +38,5 @@ def serialize(loss):
     return serialize_keras_object(loss)
 
 
-__all__ = [*classification.__all__, *regression.__all__, *structured.__all__]  # noqa: PLE0604
+__all__ = [*classification.__all__, *regression.__all__, *structured.__all__]
 __all__ += ["Loss", "deserialize", "get", "serialize"]

@@ -21,10 +21,10 @@ from oneiros.losses import (
     squared_hinge,
 )
 from oneiros.metrics import confusion, pointwise, scores
-from oneiros.metrics.confusion import *  # noqa: F403
+from oneiros.metrics.confusion import *
 from oneiros.metrics.metric import Mean, MeanMetricWrapper, Metric, Sum
-from oneiros.metrics.pointwise import *  # noqa: F403
-from oneiros.metrics.scores import *  # noqa: F403
+from oneiros.metrics.pointwise import *
+from oneiros.metrics.scores import *
 
 bce = BCE = losses.binary_crossentropy
 mae = MAE = losses.mean_absolute_error

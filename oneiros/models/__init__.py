@@ -7,7 +7,16 @@ from oneiros.models.function import Function
 from oneiros.models.functional import Functional, Sequential
 from oneiros.models.model import Model, model_from_json
 
-__all__ = ["Function", "Functional", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+__all__ = [
+    "Function",
+    "Functional",
+    "Model",
+    "Sequential",
+    "clone_model",
+    "load_model",
+    "model_from_json",
+    "save_model",
+]
 
 
 def __getattr__(name):

@@ -13,7 +13,9 @@ from oneiros.models.model import Model
 __all__ = ["clone_model"]
 
 
-def clone_model(model, input_tensors=None, clone_function=None, call_function=None, recursive=False, **kwargs):
+def clone_model(
+    model, input_tensors=None, clone_function=None, call_function=None, recursive=False, **kwargs
+):
     """A copy of a functional or sequential model with fresh weights.
 
     Args:
@@ -53,7 +55,9 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         if input_tensors is not None:
             given = tree.flatten(input_tensors)
             if len(given) != 1 or not isinstance(given[0], Symbol):
-                raise ValueError(f"a Sequential model has one input; got input_tensors={input_tensors!r}")
+                raise ValueError(
+                    f"a Sequential model has one input; got input_tensors={input_tensors!r}"
+                )
             layers = [given[0], *[y for y in layers if not isinstance(y, InputLayer)]]
         return Sequential(layers, name=model.name)
     cached = {}
@@ -65,7 +69,11 @@ def clone_model(model, input_tensors=None, clone_function=None, call_function=No
         return lambda *a, **k: call_function(layer, *a, **k)
 
     def place(operation):
-        return cached.setdefault(id(operation), copy(operation)) if isinstance(operation, InputLayer) else called(operation)
+        return (
+            cached.setdefault(id(operation), copy(operation))
+            if isinstance(operation, InputLayer)
+            else called(operation)
+        )
 
     inputs, outputs = clone_graph(model._function, place, input_tensors)
     return Functional(inputs, outputs, name=model.name)

@@ -1,6 +1,7 @@
 """A function made of recorded calls: the graph between symbols, run again on other values.
 
-Functional models, sequential models and `Function` share it: it orders the calls, replays them, and writes and
+Functional models, sequential models and `Function` share it: it orders the calls, replays them, and
+writes and
 reads the config that files hold.
 """
 
@@ -85,7 +86,7 @@ class Function(Operation):
 class _Step:
     """One call of the plan, ready to be replayed."""
 
-    __slots__ = ("call", "target", "single", "key", "plain")
+    __slots__ = ("call", "key", "plain", "single", "target")
 
     def __init__(self, call):
         self.call, self.target = call, call.target
@@ -97,7 +98,9 @@ class _Step:
         if self.plain:
             return (known[self.key],), {}
         args, kwargs = self.call.args, self.call.kwargs
-        return _replaced(args, known), ({k: _replaced(v, known) for k, v in kwargs.items()} if kwargs else {})
+        return _replaced(args, known), (
+            {k: _replaced(v, known) for k, v in kwargs.items()} if kwargs else {}
+        )
 
     def keep(self, made, known):
         outputs = self.call.outputs
@@ -125,9 +128,11 @@ def _parents(call):
 
 
 def _ordered(inputs, outputs):
-    """The calls in an order in which they can run, and their operations from the inputs to the outputs.
+    """The calls in an order in which they can run, and their operations from the inputs to the
+    outputs.
 
-    Operations stand by their depth, which is the longest way to an output, and by the order in which a walk
+    Operations stand by their depth, which is the longest way to an output, and by the order in
+    which a walk
     from the outputs meets them where that is equal.
     """
     first_seen, finished, state = {}, [], {}
@@ -152,7 +157,9 @@ def _ordered(inputs, outputs):
                     )
                 first_seen.setdefault(id(operation), (len(first_seen), operation))
                 state[id(call)] = "open"
-                parents = iter(() if id(x) in given or _is_input_of(call, given) else _parents(call))
+                parents = iter(
+                    () if id(x) in given or _is_input_of(call, given) else _parents(call)
+                )
                 stack[-1] = (x, parents)
             following = next(parents, None)
             if following is not None:
@@ -189,7 +196,7 @@ def _is_input_of(call, given):
     return any(id(s) in given for s in call.outputs)
 
 
-# Config ------------------------------------------------------------------------------------------------------
+# Config -------------------------------------------------------------------------------------------
 def graph_config(function):
     """The layers and ops with their calls, as files hold them."""
     from oneiros.core.registry import serialize_keras_object
@@ -207,7 +214,11 @@ def graph_config(function):
         name, index = kept[id(x.call)]
         return {
             "class_name": "__keras_tensor__",
-            "config": {"shape": list(x.shape), "dtype": x.dtype, "keras_history": [name, index, x.index]},
+            "config": {
+                "shape": list(x.shape),
+                "dtype": x.dtype,
+                "keras_history": [name, index, x.index],
+            },
         }
 
     def argument(v):
@@ -229,7 +240,12 @@ def graph_config(function):
             if id(call) in {id(x.call) for x in function.inputs}:
                 continue
             args, kwargs = call_arguments(operation, call)
-            nodes.append({"args": [argument(a) for a in args], "kwargs": {k: argument(v) for k, v in kwargs.items()}})
+            nodes.append(
+                {
+                    "args": [argument(a) for a in args],
+                    "kwargs": {k: argument(v) for k, v in kwargs.items()},
+                }
+            )
         config["inbound_nodes"] = nodes
         rows.append(config)
 
@@ -250,9 +266,8 @@ def _calls_of(operation):
 
 def operation_config(operation):
     """The serialized layer, or the serialized op with the arguments that are not arrays."""
-    from oneiros.core.registry import serialize_keras_object
-
     from oneiros.core.operation import FunctionOperation
+    from oneiros.core.registry import serialize_keras_object
 
     if not isinstance(operation, FunctionOperation):
         return serialize_keras_object(operation)
@@ -264,7 +279,10 @@ def operation_config(operation):
     return {
         "module": module_of(call.target),
         "class_name": name,
-        "config": {"name": operation.name, **{k: serialize_keras_object(v) for k, v in static.items()}},
+        "config": {
+            "name": operation.name,
+            **{k: serialize_keras_object(v) for k, v in static.items()},
+        },
         "registered_name": name,
     }
 
@@ -293,7 +311,9 @@ def clone_graph(function, make, inputs=None):
             known[id(x)] = replacements[i]
         else:
             layer = make(operation_of(x.call)) if x.call is not None else None
-            known[id(x)] = layer.output if layer is not None else Symbol(x.shape, x.dtype, name=x.name)
+            known[id(x)] = (
+                layer.output if layer is not None else Symbol(x.shape, x.dtype, name=x.name)
+            )
     for step in function._plan:
         operation = operation_of(step.call)
         if id(operation) not in made:
@@ -302,5 +322,3 @@ def clone_graph(function, make, inputs=None):
         step.keep(made[id(operation)](*args, **kwargs), known)
     news = tree.map_structure(lambda s: known[id(s)], function._inputs_struct)
     return news, tree.map_structure(lambda s: known[id(s)], function._outputs_struct)
-
-

@@ -48,17 +48,27 @@ def from_graph_config(cls, config, custom_objects=None):
     layers, waiting = {}, []
     for row in config["layers"]:
         name = row.get("name") or row["config"].get("name")
-        function = function_of(row["class_name"]) if str(row.get("module", "")).startswith("keras.src.ops") else None
+        function = (
+            function_of(row["class_name"])
+            if str(row.get("module", "")).startswith("keras.src.ops")
+            else None
+        )
         if function is not None:
             known = function.op.signature.parameters
-            static = {k: v for k, v in row["config"].items() if k in known or k != "name" and "kwargs" in known}
+            static = {
+                k: v
+                for k, v in row["config"].items()
+                if k in known or k != "name" and "kwargs" in known
+            }
             static = deserialize_keras_object(static, custom_objects=custom_objects)
             layers[name] = _Call(function, static, name)
         else:
             plain = {k: v for k, v in row.items() if k not in ("inbound_nodes", "name")}
             layers[name] = deserialize_keras_object(plain, custom_objects=custom_objects)
         waiting += [(name, i, node) for i, node in enumerate(row["inbound_nodes"])]
-    made = {(n, 0): list(y._calls[0].outputs) for n, y in layers.items() if isinstance(y, InputLayer)}
+    made = {
+        (n, 0): list(y._calls[0].outputs) for n, y in layers.items() if isinstance(y, InputLayer)
+    }
     while waiting:
         later = []
         for name, index, node in waiting:
@@ -80,7 +90,9 @@ def from_graph_config(cls, config, custom_objects=None):
         try:
             return made[name, node][index]
         except (KeyError, IndexError):
-            raise ValueError(f"the config names {list(place)} as an input or output, which no call makes") from None
+            raise ValueError(
+                f"the config names {list(place)} as an input or output, which no call makes"
+            ) from None
 
     def struct(places):
         if _is_place(places):
@@ -92,7 +104,9 @@ def from_graph_config(cls, config, custom_objects=None):
         raise ValueError(f"expected [name, node, index]; got {places!r}")
 
     kwargs = {k: config[k] for k in ("name", "trainable") if k in config}
-    return cls(inputs=struct(config["input_layers"]), outputs=struct(config["output_layers"]), **kwargs)
+    return cls(
+        inputs=struct(config["input_layers"]), outputs=struct(config["output_layers"]), **kwargs
+    )
 
 
 class _Call:
@@ -187,7 +201,11 @@ class Sequential(Model):
 
     def add(self, layer, rebuild=True):
         """Put a layer at the end."""
-        if isinstance(layer, Symbol) and layer.call is not None and isinstance(layer.call.target, InputLayer):
+        if (
+            isinstance(layer, Symbol)
+            and layer.call is not None
+            and isinstance(layer.call.target, InputLayer)
+        ):
             layer = layer.call.target
         if not isinstance(layer, Layer):
             if callable(layer) and hasattr(layer, "op"):
@@ -241,7 +259,9 @@ class Sequential(Model):
 
     def build(self, input_shape=None):
         if not self._sequence:
-            raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`.")
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`."
+            )
         if isinstance(self._sequence[0], InputLayer):
             x = inputs = self._sequence[0].output
             layers = self._sequence[1:]
@@ -258,7 +278,9 @@ class Sequential(Model):
                 return
             except (ValueError, TypeError) as error:
                 if hasattr(error, "add_note"):
-                    error.add_note(f"while building layer '{layer.name}' of Sequential model '{self.name}'")
+                    error.add_note(
+                        f"while building layer '{layer.name}' of Sequential model '{self.name}'"
+                    )
                 raise
         self._set_graph(inputs, x)
 
@@ -322,5 +344,3 @@ class Sequential(Model):
         if not config.get("trainable", True):
             model.trainable = False
         return model
-
-

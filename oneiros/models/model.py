@@ -22,7 +22,8 @@ __all__ = ["Model", "model_from_json"]
 class Model(Trainer, Layer):
     """Layers grouped into one that can be trained.
 
-    Made of a graph, `Model(inputs, outputs)`, or by a subclass that makes layers in `__init__` and computes in
+    Made of a graph, `Model(inputs, outputs)`, or by a subclass that makes layers in `__init__` and
+    computes in
     `call(inputs, training=False)`.
 
     Args:
@@ -62,7 +63,7 @@ class Model(Trainer, Layer):
                 )
             Layer.__init__(self, **kwargs)
 
-    # The graph --------------------------------------------------------------------------------------------------
+    # The graph ------------------------------------------------------------------------------------
     def _set_graph(self, inputs, outputs):
         function = Function(inputs, outputs, name=self.name)
         object.__setattr__(self, "_function", function)
@@ -74,7 +75,9 @@ class Model(Trainer, Layer):
                     "times in the model. All operation names should be unique."
                 )
         object.__setattr__(self, "built", True)
-        object.__setattr__(self, "_graph_layers", [o for o in function.operations if isinstance(o, Layer)])
+        object.__setattr__(
+            self, "_graph_layers", [o for o in function.operations if isinstance(o, Layer)]
+        )
         self._forget_functions()
 
     @property
@@ -97,16 +100,20 @@ class Model(Trainer, Layer):
 
     @layers.setter
     def layers(self, _):
-        raise AttributeError("`Model.layers` attribute is reserved and should not be used. Please use another name.")
+        raise AttributeError(
+            "`Model.layers` attribute is reserved and should not be used. Please use another name."
+        )
 
     @property
     def operations(self):
         return list(self._function.operations)
 
-    def _graph_property(name):  # noqa: N805
+    def _graph_property(name):
         def get(self):
             if self._function is None:
-                raise AttributeError(f"model '{self.__dict__.get('name')}' has no graph, so it has no {name}")
+                raise AttributeError(
+                    f"model '{self.__dict__.get('name')}' has no graph, so it has no {name}"
+                )
             return getattr(self._function, name)
 
         return property(get)
@@ -146,7 +153,9 @@ class Model(Trainer, Layer):
     def get_layer(self, name=None, index=None):
         """The layer of this name, or at this place."""
         if (name is None) == (index is None):
-            raise ValueError(f"Provide either a layer name or a layer index; got name={name}, index={index}")
+            raise ValueError(
+                f"Provide either a layer name or a layer index; got name={name}, index={index}"
+            )
         layers = self.layers
         if index is not None:
             if not -len(layers) <= index < len(layers):
@@ -162,7 +171,9 @@ class Model(Trainer, Layer):
     def call(self, inputs, training=None, mask=None, **kwargs):
         """The outputs for the inputs."""
         if self._function is None:
-            raise NotImplementedError(f"Model {type(self).__name__} does not have a `call()` method implemented.")
+            raise NotImplementedError(
+                f"Model {type(self).__name__} does not have a `call()` method implemented."
+            )
         return self._run_graph(inputs, training, mask)
 
     def _run_graph(self, inputs, training, mask):
@@ -180,10 +191,16 @@ class Model(Trainer, Layer):
         if isinstance(inputs, dict):
             if isinstance(struct, dict):
                 keys = sorted(struct)
-                missing = [k for k in keys if k not in inputs and not getattr(struct[k], "optional", False)]
+                missing = [
+                    k for k in keys if k not in inputs and not getattr(struct[k], "optional", False)
+                ]
                 values = [inputs.get(k) for k in keys]
             else:
-                missing = [x.name for x in wanted if x.name not in inputs and not getattr(x, "optional", False)]
+                missing = [
+                    x.name
+                    for x in wanted
+                    if x.name not in inputs and not getattr(x, "optional", False)
+                ]
                 values = [inputs.get(x.name) for x in wanted]
             if missing:
                 raise ValueError(
@@ -191,7 +208,11 @@ class Model(Trainer, Layer):
                     f"given {sorted(inputs)}"
                 )
         else:
-            values = [inputs] if hasattr(inputs, "shape") and hasattr(inputs, "dtype") else tree.flatten(inputs)
+            values = (
+                [inputs]
+                if hasattr(inputs, "shape") and hasattr(inputs, "dtype")
+                else tree.flatten(inputs)
+            )
             if len(values) != len(wanted) and hasattr(inputs, "__len__") and len(wanted) == 1:
                 values = [inputs]  # a nested list of numbers
         if len(values) != len(wanted):
@@ -203,7 +224,9 @@ class Model(Trainer, Layer):
     def _graph_input(self, value, symbol):
         if value is None:
             return None
-        value = array(value) if not hasattr(value, "dtype") or isinstance(value, np.generic) else value
+        value = (
+            array(value) if not hasattr(value, "dtype") or isinstance(value, np.generic) else value
+        )
         have, want = tuple(value.shape), symbol.shape
         mask = get_mask(value)
         if len(have) == len(want) - 1 and want[-1] == 1:
@@ -216,7 +239,8 @@ class Model(Trainer, Layer):
             value = ops.squeeze(value, -1)
         have = tuple(value.shape)
         if len(have) != len(want) or any(
-            n is not None and m != n and not isinstance(m, Unknown) and m is not None for n, m in zip(want, have)
+            n is not None and m != n and not isinstance(m, Unknown) and m is not None
+            for n, m in zip(want, have)
         ):
             raise ValueError(
                 f'Input {self._function.inputs.index(symbol)} of layer "{self.name}" is incompatible with the layer: '
@@ -267,7 +291,7 @@ class Model(Trainer, Layer):
                 infer(self._bare_call(None), (symbols,), {})
         object.__setattr__(self, "built", True)
 
-    # Showing ------------------------------------------------------------------------------------------------------
+    # Showing --------------------------------------------------------------------------------------
     def summary(
         self,
         line_length=None,
@@ -289,11 +313,17 @@ class Model(Trainer, Layer):
         """
         from oneiros.models.summary import print_summary
 
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+        print_summary(
+            self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range
+        )
 
-    # Configs and files -----------------------------------------------------------------------------------------------
+    # Configs and files ----------------------------------------------------------------------------
     def get_config(self):
-        if self._function is not None and type(self).__init__ is not Model.__init__ and not _is_plain(type(self)):
+        if (
+            self._function is not None
+            and type(self).__init__ is not Model.__init__
+            and not _is_plain(type(self))
+        ):
             return Layer.get_config(self)
         if self._function is not None:
             from oneiros.models.function import graph_config
@@ -337,7 +367,9 @@ class Model(Trainer, Layer):
         load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
         self._forget_state()
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs
+    ):
         """Write the model for serving elsewhere."""
         raise NotImplementedError(f"export to format {format!r} is not available yet")
 
@@ -367,9 +399,12 @@ def _caller(training):
 
 def _is_graph(args, kwargs):
     """Whether the arguments are (inputs, outputs)."""
-    return "inputs" in kwargs and "outputs" in kwargs or (
-        len(args) >= 2 or len(args) == 1 and "outputs" in kwargs
-    ) and any(isinstance(x, Symbol) for x in tree.flatten(args[0]))
+    return (
+        "inputs" in kwargs
+        and "outputs" in kwargs
+        or (len(args) >= 2 or len(args) == 1 and "outputs" in kwargs)
+        and any(isinstance(x, Symbol) for x in tree.flatten(args[0]))
+    )
 
 
 def _is_plain(cls):

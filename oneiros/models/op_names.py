@@ -1,6 +1,8 @@
-"""The names that files give to ops: Keras's class and module, and which arguments are the node's own.
+"""The names that files give to ops: Keras's class and module, and which arguments are the node's
+own.
 
-A class has the function's name in CamelCase, and the function's home is NumPy's namespace; what differs
+A class has the function's name in CamelCase, and the function's home is NumPy's namespace; what
+differs
 stands in the tables. A node holds the operands; the settings stand in the op's config.
 """
 
@@ -36,7 +38,8 @@ def function_of(class_name):
 def split_arguments(call):
     """The arguments of a call of an op: (operands by name, settings by name).
 
-    Operands are in the order of the node's arguments; those that are absent before given ones are None.
+    Operands are in the order of the node's arguments; those that are absent before given ones are
+    None.
     """
     bound = call.target.op.signature.bind(*call.args, **call.kwargs)
     bound.apply_defaults()

@@ -358,8 +358,7 @@ def sparse_sigmoid(x):
     return p.minimum(p.maximum(float_of(x) * 0.5 + 0.5, 0.0), 1.0)
 
 
-# Softmax
-# -----------------------------------------------------------------------------------------------
+# Softmax ------------------------------------------------------------------------------------------
 @op
 def softmax(x, axis=-1):
     """`exp(x)` divided by its sum over `axis` (an int, a tuple, or None for all axes).

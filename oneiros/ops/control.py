@@ -1,6 +1,7 @@
 """Conversion, control flow and derivatives given by hand.
 
-Loops and branches take functions. In a trace the function becomes a sub-graph; on arrays the backend's own
+Loops and branches take functions. In a trace the function becomes a sub-graph; on arrays the
+backend's own
 loop calls it.
 """
 
@@ -25,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-# Conversion --------------------------------------------------------------------------------------------
+# Conversion ---------------------------------------------------------------------------------------
 @op
 def cast(x, dtype):
     """`x` as `dtype`.
@@ -48,7 +49,10 @@ def saturate_cast(x, dtype):
     own = _limits(np_dtype(have))
     low, high = max(info.min, own.min), min(info.max, own.max)
     if is_float(have):  # the integer limit as a float that does not exceed it
-        low, high = float(low), float(np.nextafter(np_dtype(have).type(high), np_dtype(have).type(0)))
+        low, high = (
+            float(low),
+            float(np.nextafter(np_dtype(have).type(high), np_dtype(have).type(0))),
+        )
     x = p.minimum(p.maximum(x, np.asarray(low, np_dtype(have))), np.asarray(high, np_dtype(have)))
     return to_dtype(x, dtype)
 
@@ -72,8 +76,10 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
     if dtype is not None:
         dtype = standardize_dtype(dtype)
         if type(x) in (bool, int, float) or isinstance(x, (list, tuple)) and not _any_symbol(x):
-            return backend.to_array(backend.to_numpy(x), dtype) if STACK.top is None else np.asarray(
-                x, np_dtype(dtype)
+            return (
+                backend.to_array(backend.to_numpy(x), dtype)
+                if STACK.top is None
+                else np.asarray(x, np_dtype(dtype))
             )
     if isinstance(x, (np.ndarray, np.generic)) and STACK.top is None:
         if x.dtype.kind in "OUS":
@@ -121,7 +127,7 @@ def stop_gradient(variable):
     return tree.map_structure(lambda x: p.stop_gradient(array(x)), variable)
 
 
-# Sub-graphs ----------------------------------------------------------------------------------------------
+# Sub-graphs ---------------------------------------------------------------------------------------
 def _flat(function, *examples):
     """`function` over flat values, and where to find the structure of its result."""
     found = {}
@@ -160,7 +166,7 @@ def _arrays(values):
     return [array(v) for v in tree.flatten(values)]
 
 
-# Branches --------------------------------------------------------------------------------------------------
+# Branches -----------------------------------------------------------------------------------------
 @op
 def cond(pred, true_fn, false_fn):
     """`true_fn()` if `pred`, else `false_fn()`; both give the same structure, shapes and dtypes.
@@ -173,7 +179,9 @@ def cond(pred, true_fn, false_fn):
         if not callable(function):
             raise TypeError(f"cond: {name} must be callable; got {type(function).__name__}")
     pred = unwrap(pred)
-    if isinstance(pred, (bool, int, float, np.ndarray, np.generic)) and not isinstance(pred, Symbol):
+    if isinstance(pred, (bool, int, float, np.ndarray, np.generic)) and not isinstance(
+        pred, Symbol
+    ):
         return true_fn() if pred else false_fn()
     pred = array(pred)
     if len(pred.shape):
@@ -187,7 +195,9 @@ def cond(pred, true_fn, false_fn):
     tree.assert_same_structure(found["structure"], found_no["structure"])
     for i, (a, b) in enumerate(zip(graphs[0].outputs, graphs[1].outputs)):
         if (tuple(a.shape), a.dtype) != (tuple(b.shape), b.dtype):
-            raise ValueError(f"cond: output {i} is {a.spec} from true_fn and {b.spec} from false_fn")
+            raise ValueError(
+                f"cond: output {i} is {a.spec} from true_fn and {b.spec} from false_fn"
+            )
     (true, false), outer = _share(graphs, [])
     made = p.cond(pred, *outer, true=true, false=false)
     return tree.pack_sequence_as(found["structure"], list(made))
@@ -211,7 +221,12 @@ def switch(index, branches, *operands):
     index = array(index)
     result = branches[-1]
     for i in reversed(range(len(branches) - 1)):
-        result = _either(p.less_equal(index, np.asarray(i, dtype_name(index.dtype))), branches[i], result, operands)
+        result = _either(
+            p.less_equal(index, np.asarray(i, dtype_name(index.dtype))),
+            branches[i],
+            result,
+            operands,
+        )
     return result(*operands)
 
 
@@ -219,7 +234,7 @@ def _either(pred, yes, no, operands):
     return lambda *_: cond(pred, lambda: yes(*operands), lambda: no(*operands))
 
 
-# Loops -------------------------------------------------------------------------------------------------------
+# Loops --------------------------------------------------------------------------------------------
 @op
 def while_loop(cond, body, loop_vars, maximum_iterations=None):
     """`loop_vars` after `body(*loop_vars)` was applied as long as `cond(*loop_vars)` held.
@@ -234,8 +249,10 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
 
     def test(i, *v):
         go = cond(*v)
-        return go if maximum_iterations is None else p.logical_and(
-            to_dtype(array(go), "bool"), p.less(i, np.int32(maximum_iterations))
+        return (
+            go
+            if maximum_iterations is None
+            else p.logical_and(to_dtype(array(go), "bool"), p.less(i, np.int32(maximum_iterations)))
         )
 
     def step(i, *v):
@@ -245,7 +262,9 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
 
     state = (array(np.int32(0)), *start)
     made = _while(test, step, state)[1:]
-    return made[0] if single else type(loop_vars)(made) if isinstance(loop_vars, list) else tuple(made)
+    return (
+        made[0] if single else type(loop_vars)(made) if isinstance(loop_vars, list) else tuple(made)
+    )
 
 
 def _while(test, step, state):
@@ -253,13 +272,17 @@ def _while(test, step, state):
     test_flat, _ = _flat(lambda *v: to_dtype(array(test(*v)), "bool"), *state)
     step_flat, _ = _flat(step, *state)
     if STACK.top is not None:
-        (condition, body), outer = _share([_callee(f, values)[0] for f in (test_flat, step_flat)], values)
+        (condition, body), outer = _share(
+            [_callee(f, values)[0] for f in (test_flat, step_flat)], values
+        )
         _check_carry("while_loop", body, values)
         made = p.while_loop(*values, *outer, condition=condition, body=body, carry=len(values))
     else:
         owner = backend.owner(tuple(builtins.map(type, values)), "while_loop") or backend.current()
         step_same = _same_dtypes(step_flat, values)
-        made = owner.kernel(p.while_loop)(*values, condition=test_flat, body=step_same, carry=len(values))
+        made = owner.kernel(p.while_loop)(
+            *values, condition=test_flat, body=step_same, carry=len(values)
+        )
     return tree.pack_sequence_as(state, list(made))
 
 
@@ -281,7 +304,9 @@ def _check_carry(name, body, values):
 def fori_loop(lower, upper, body_fun, init_val):
     """`val` after `val = body_fun(i, val)` for i from `lower` to `upper`."""
     if type(lower) is int and type(upper) is int and STACK.top is not None:
-        steps = p.add(p.iota(shape=(max(upper - lower, 0),), axis=0, dtype="int32"), np.int32(lower))
+        steps = p.add(
+            p.iota(shape=(max(upper - lower, 0),), axis=0, dtype="int32"), np.int32(lower)
+        )
         return scan(lambda val, i: (body_fun(i, val), None), init_val, steps)[0]
     lower, upper = array(lower), array(upper)
     made = while_loop(
@@ -335,12 +360,28 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
         (body,), outer = _share([_callee(step, [*flat_init, *slices])[0]], None)
         _check_carry("scan", body, flat_init)
         made = p.scan(
-            *flat_init, *flat_xs, *outer, body=body, carry=n, xs=len(flat_xs), length=length, reverse=reverse
+            *flat_init,
+            *flat_xs,
+            *outer,
+            body=body,
+            carry=n,
+            xs=len(flat_xs),
+            length=length,
+            reverse=reverse,
         )
     else:
-        owner = backend.owner(tuple(builtins.map(type, [*flat_init, *flat_xs])), "scan") or backend.current()
+        owner = (
+            backend.owner(tuple(builtins.map(type, [*flat_init, *flat_xs])), "scan")
+            or backend.current()
+        )
         made = owner.kernel(p.scan)(
-            *flat_init, *flat_xs, body=step, carry=n, xs=len(flat_xs), length=length, reverse=reverse
+            *flat_init,
+            *flat_xs,
+            body=step,
+            carry=n,
+            xs=len(flat_xs),
+            length=length,
+            reverse=reverse,
         )
     if not found:  # no step ran: the structure of y is found by tracing one
         from oneiros.core.op import infer
@@ -376,7 +417,8 @@ def vectorized_map(function, elements):
 
 
 def vectorize(pyfunc, *, excluded=None, signature=None):
-    """A function that applies `pyfunc`, written for scalars or the shapes of `signature`, over arrays.
+    """A function that applies `pyfunc`, written for scalars or the shapes of `signature`, over
+    arrays.
 
     Args:
         pyfunc: The function.
@@ -391,7 +433,7 @@ def vectorize(pyfunc, *, excluded=None, signature=None):
         if signature is None:
             return [0] * count
         left = signature.partition("->")[0].replace(" ", "")
-        groups = [g for g in left.strip("()").split("),(")]
+        groups = left.strip("()").split("),(")
         return [len([d for d in g.split(",") if d]) for g in groups]
 
     def call(*args, **kwargs):
@@ -400,7 +442,9 @@ def vectorize(pyfunc, *, excluded=None, signature=None):
         moving = [i for i in range(len(args)) if i not in excluded]
         values = [array(args[i]) for i in moving]
         ranks = core_ranks(len(values))
-        lead = np.broadcast_shapes(*[tuple(v.shape[: len(v.shape) - r]) for v, r in zip(values, ranks)])
+        lead = np.broadcast_shapes(
+            *[tuple(v.shape[: len(v.shape) - r]) for v, r in zip(values, ranks)]
+        )
         flat = []
         for v, r in zip(values, ranks):
             core = tuple(v.shape[len(v.shape) - r :])
@@ -487,12 +531,13 @@ def _interleave(even, odd, axis):
     return p.add(spread(even, 0, total - 2 * n + 1), spread(odd, 1, total - 2 * m))
 
 
-# Derivatives ---------------------------------------------------------------------------------------------------
+# Derivatives --------------------------------------------------------------------------------------
 class custom_gradient:
     """A function whose derivative is given beside it.
 
     Args:
-        f: A function that returns its outputs and `grad(*upstream)` (or `grad(*args, upstream=g)`), which gives
+        f: A function that returns its outputs and `grad(*upstream)` (or `grad(*args, upstream=g)`),
+            which gives
             one derivative for each argument.
 
     >>> from oneiros import ops
@@ -519,7 +564,9 @@ class custom_gradient:
         values = [array(unwrap(a)) if hasattr(unwrap(a), "dtype") else a for a in args]
         owner = None
         if STACK.top is None:
-            owner = backend.owner({type(v) for v in values if hasattr(v, "dtype")}, "custom_gradient")
+            owner = backend.owner(
+                {type(v) for v in values if hasattr(v, "dtype")}, "custom_gradient"
+            )
             own = getattr(owner, "custom_gradient", None)
             if own is not None:
                 return own(self.f, values, kwargs)
@@ -559,7 +606,9 @@ def _custom_gradient_op(function, args, kwargs):
 
 @op
 def jvp(fun, primals, tangents, has_aux=False):
-    """`(fun(*primals), its directional derivative along tangents)`, and the auxiliary output if there is one."""
+    """`(fun(*primals), its directional derivative along tangents)`, and the auxiliary output if
+    there is one.
+    """
     from oneiros.core.autodiff import gradient, zeros
 
     if STACK.top is None:
@@ -567,13 +616,19 @@ def jvp(fun, primals, tangents, has_aux=False):
         owner = backend.owner(tuple(builtins.map(type, values)), "jvp") or backend.current()
         own = getattr(owner, "jvp", None)
         if own is not None:
-            return own(fun, tree.map_structure(array, primals), tree.map_structure(array, tangents), has_aux)
+            return own(
+                fun,
+                tree.map_structure(array, primals),
+                tree.map_structure(array, tangents),
+                has_aux,
+            )
         return _run_traced(lambda a, b: jvp(fun, a, b, has_aux), (primals, tangents))
     made = fun(*primals)
     out, aux = made if has_aux else (made, None)
     ys = [_symbol(array(y)) for y in tree.flatten(out)]
     xs, ts = _arrays(primals), _arrays(tangents)
-    # The derivative is linear in the cotangents g; differentiating that once more gives the forward mode.
+    # The derivative is linear in the cotangents g; differentiating that once more gives the forward
+    # mode.
     g = [p.multiply(_symbol(np.zeros((), np_dtype(y.dtype))), zeros(y.shape, y.dtype)) for y in ys]
     g = [p.barrier(v)[0] for v in g]
     back = gradient(ys, g, xs)
@@ -592,4 +647,3 @@ def _run_traced(function, args):
         outputs = [_symbol(array(y)) for y in tree.flatten(found["result"])]
     made = Graph(t.calls, inputs, outputs)(*flat)
     return tree.pack_sequence_as(found["result"], made)
-

@@ -20,12 +20,12 @@ from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype, standardize_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.ops import activations, attention, crossentropies, ctc, windows
-from oneiros.ops.activations import *  # noqa: F403
-from oneiros.ops.attention import *  # noqa: F403
+from oneiros.ops.activations import *
+from oneiros.ops.attention import *
 from oneiros.ops.common import agree, hot, over, spread, wide, within
-from oneiros.ops.crossentropies import *  # noqa: F403
-from oneiros.ops.ctc import *  # noqa: F403
-from oneiros.ops.windows import *  # noqa: F403
+from oneiros.ops.crossentropies import *
+from oneiros.ops.ctc import *
+from oneiros.ops.windows import *
 
 __all__ = [
     "batch_normalization", "in_top_k", "layer_normalization", "moments", "multi_hot", "normalize",

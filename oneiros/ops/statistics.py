@@ -496,7 +496,7 @@ def corrcoef(x):
     """The correlation of each row of `x` with each other, within -1 and 1.
 
     >>> from oneiros import ops
-    >>> print(ops.corrcoef([[1.0, 2.0], [2.0, 1.0]]))
+    >>> print(ops.round(ops.corrcoef([[1.0, 2.0], [2.0, 1.0]])))
     [[ 1. -1.]
      [-1.  1.]]
     """

@@ -2,11 +2,11 @@
 
 from oneiros.core import lookup
 from oneiros.optimizers import adam, descent, matrices, schedules, wrappers
-from oneiros.optimizers.adam import *  # noqa: F403
-from oneiros.optimizers.descent import *  # noqa: F403
-from oneiros.optimizers.matrices import *  # noqa: F403
+from oneiros.optimizers.adam import *
+from oneiros.optimizers.descent import *
+from oneiros.optimizers.matrices import *
 from oneiros.optimizers.optimizer import Optimizer
-from oneiros.optimizers.wrappers import *  # noqa: F403
+from oneiros.optimizers.wrappers import *
 
 CLASSES = [Optimizer]
 for _room in (adam, descent, matrices, wrappers):

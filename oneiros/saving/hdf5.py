@@ -51,6 +51,10 @@ class Group:
         """The attributes: strings, numbers, arrays."""
         return _attributes(self._file, self._messages)
 
+    def allow(self, size):
+        """Let the datasets of the file unfold to `size` bytes more."""
+        self._file.left += size
+
     def links(self):
         """Names to the addresses of the objects."""
         if self._links is None:

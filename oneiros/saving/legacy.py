@@ -33,7 +33,7 @@ __all__ = ["is_legacy", "load_legacy", "load_legacy_weights", "modern", "save_le
 def load_legacy(filepath, custom_objects=None, compile=True, safe_mode=True):
     """The model in a `.h5` file."""
     with opened(filepath, SLACK) as root:
-        attrs = _attrs(root, filepath)
+        attrs = root.attrs
         if "model_config" not in attrs:
             raise ValueError(
                 f"{filepath} holds no model, only weights: build the model, then use `load_weights`"
@@ -60,14 +60,7 @@ def load_legacy_weights(model, filepath, by_name=False, skip_mismatch=False):
 def is_legacy(filepath):
     """Whether an HDF5 file lists its layers as Keras 2 does."""
     with opened(filepath, 0) as root:
-        return "layer_names" in _attrs(root, filepath) or "model_weights" in root
-
-
-def _attrs(group, filepath):
-    try:
-        return group.attrs
-    except hdf5.Broken as error:
-        raise ValueError(f"{filepath} is broken: {error}") from error
+        return "layer_names" in root.attrs or "model_weights" in root
 
 
 def _json(text, filepath, what):
@@ -82,14 +75,11 @@ def _json(text, filepath, what):
 
 def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
     """Give the layers of `model` the arrays of the groups that stand for them."""
-    try:
-        root._file.left += budget
-        group = root.get("model_weights") or root
-        rows = [(name, _arrays(group, name)) for name in _names(group, "layer_names")]
-        top = group.get("top_level_model_weights")
-        own = _arrays(group, "top_level_model_weights") if top is not None else []
-    except (hdf5.Broken, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{filepath} is broken: {error}") from error
+    root.allow(budget)
+    group = root.get("model_weights") or root
+    rows = [(name, _arrays(group, name)) for name in _names(group, "layer_names")]
+    top = "top_level_model_weights"
+    own = _arrays(group, top) if top in group else []
     layers = [y for y in model.layers if _weights(y)]
     if by_name:
         stored = dict(rows)
@@ -103,7 +93,7 @@ def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
             )
         pairs = [(y, *row) for y, row in zip(layers, rows)]
     failed = [f for y, name, arrays in pairs if (f := _give(y, name, _weights(y), arrays))]
-    if own and (f := _give(model, "top_level_model_weights", model._own_variables(), own)):
+    if own and (f := _give(model, top, model._own_variables(), own)):
         failed.append(f)
     if failed:
         report(failed, filepath, skip_mismatch)
@@ -111,20 +101,23 @@ def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
 
 def _names(group, attribute):
     """A list of names, which may be split over attributes with numbers at their ends."""
-    attrs = group.attrs
+    if not isinstance(group, hdf5.Group):
+        raise hdf5.Broken(f"there is no group where its '{attribute}' should be")
+    attrs, names, n = group.attrs, [], 0
     if attribute in attrs:
-        return list(attrs[attribute])
-    names, n = [], 0
+        names = attrs[attribute]
     while f"{attribute}{n}" in attrs:
-        names += list(attrs[f"{attribute}{n}"])
+        names = [*names, *attrs[f"{attribute}{n}"]]
         n += 1
-    return names
+    if not all(isinstance(name, str) for name in names):
+        raise hdf5.Broken(f"its '{attribute}' are not names")
+    return list(names)
 
 
 def _arrays(group, name):
     """The datasets of one layer, in order."""
-    layer = group[name]
-    found = [layer[path] for path in _names(layer, "weight_names")]
+    layer = group.get(name)
+    found = [layer.get(path) for path in _names(layer, "weight_names")]
     if not all(isinstance(d, hdf5.Dataset) for d in found):
         raise hdf5.Broken(f"the weights of '{name}' are not arrays")
     return found

@@ -92,16 +92,15 @@ def load_h5(model, filepath, skip_mismatch=False, skip=()):
 
 @contextlib.contextmanager
 def opened(filepath, budget):
-    """The root group of an HDF5 file."""
+    """The root group of an HDF5 file; what is found broken inside is told of by the file's name."""
     with open(filepath, "rb") as file:
         try:
             window = hdf5.FileWindow(file)
             if window.size <= SMALL:
                 window = hdf5.Bytes(file.read())
-            root = hdf5.read(window, budget + window.size)
+            yield hdf5.read(window, budget + window.size)
         except hdf5.Broken as error:
             raise ValueError(f"{filepath} is broken: {error}") from error
-        yield root
 
 
 SMALL = 1 << 24  # up to this size a file is read at once

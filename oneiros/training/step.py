@@ -1,7 +1,9 @@
 """One step of training, testing or predicting as a pure function of state and batch.
 
-The same code serves both ways of differentiating: run on symbols inside a trace it becomes a graph, which our
-rules differentiate and a backend emits; run on a native framework's own tracers it is differentiated there.
+The same code serves both ways of differentiating: run on symbols inside a trace it becomes a graph,
+which our
+rules differentiate and a backend emits; run on a native framework's own tracers it is
+differentiated there.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def train_step(model, variables, values, batch, differentiate):
     Args:
         variables: Group name to variables.
         values: Group name to their values.
-        differentiate: `(forward, trainable_values) -> (gradients, rest)`, where `forward(values)` gives
+        differentiate: `(forward, trainable_values) -> (gradients, rest)`, where `forward(values)`
+            gives
             `(scalar, rest)`.
     """
     x, y, weight = batch
@@ -180,8 +183,12 @@ class _Compiled:
 
     def __init__(self, owner, state, specs, structure):
         self.owner, self.state, self.structure = owner, state, structure
-        self.read = [i for g in GROUPS if g in owner.groups for i in range(*_range(state.slices[g]))]
-        self.write = [i for g in GROUPS if g in owner.changing for i in range(*_range(state.slices[g]))]
+        self.read = [
+            i for g in GROUPS if g in owner.groups for i in range(*_range(state.slices[g]))
+        ]
+        self.write = [
+            i for g in GROUPS if g in owner.changing for i in range(*_range(state.slices[g]))
+        ]
         self.specs, self.extra = specs, None
         self.graph = None
         engine = backend.current()
@@ -192,7 +199,9 @@ class _Compiled:
         else:
             try:
                 self.graph = self._trace()
-            except Exception as error:  # the user's code needs real values: a native backend has its own way
+            except (
+                Exception
+            ) as error:  # the user's code needs real values: a native backend has its own way
                 if not engine.native or _is_users_error(error):
                     raise
                 self._try_native(engine, error)
@@ -206,7 +215,12 @@ class _Compiled:
         try:
             self.flat = self._native()
             self._compile_native(engine)
-            _log.info("model '%s' is trained by %s's own derivatives: %s", self.owner.model.name, engine.name, error)
+            _log.info(
+                "model '%s' is trained by %s's own derivatives: %s",
+                self.owner.model.name,
+                engine.name,
+                error,
+            )
         except Exception as second:
             if type(second) is type(error):
                 raise error from None
@@ -215,14 +229,18 @@ class _Compiled:
     def _compile_native(self, engine):
         position = {i: k for k, i in enumerate(self.read)}
         self.donate = tuple(position[i] for i in self.write)
-        example = [Spec(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read] + self.specs
+        example = [
+            Spec(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read
+        ] + self.specs
         self.function = engine.compile_function(self.flat, example, self.donate)
 
     def _values(self, flat):
         """Flat state values, by group."""
         by_index = dict(zip(self.read, flat))
         return {
-            g: [by_index[i] for i in range(*_range(self.state.slices[g]))] for g in GROUPS if g in self.owner.groups
+            g: [by_index[i] for i in range(*_range(self.state.slices[g]))]
+            for g in GROUPS
+            if g in self.owner.groups
         }
 
     def _outputs(self, new, extra):
@@ -246,10 +264,15 @@ class _Compiled:
                 return gradient([loss], [one], trainable), rest
 
             new, extra = self.owner.body(variables, self._values(inputs), batch, differentiate)
-            outputs = [y if isinstance(y, Symbol) else _constant_symbol(y) for y in self._outputs(new, extra)]
+            outputs = [
+                y if isinstance(y, Symbol) else _constant_symbol(y)
+                for y in self._outputs(new, extra)
+            ]
         graph = Graph(t.calls, [*inputs, *leaves], outputs)
         if graph.captured:
-            raise RuntimeError(f"the traced step holds symbols of another trace: {graph.captured[:3]}")
+            raise RuntimeError(
+                f"the traced step holds symbols of another trace: {graph.captured[:3]}"
+            )
         return graph
 
     def _native(self):
@@ -273,7 +296,7 @@ class _Compiled:
         """The user's own `train_step(state, data)`."""
         data = tuple(b for b in batch if b is not None)
         state = tuple(values[g] for g in GROUPS)
-        logs, state = self.owner.model.train_step(state, data if len(data) > 1 or batch[1] is not None else data)
+        logs, state = self.owner.model.train_step(state, data)
         return dict(zip(GROUPS, state)), dict(logs)
 
     def run(self, leaves):
@@ -315,5 +338,7 @@ def _overridden(model, method):
 
 
 def _is_users_error(error):
-    """Whether an error is about the data or the model, so that another way of differentiating cannot help."""
+    """Whether an error is about the data or the model, so that another way of differentiating
+    cannot help.
+    """
     return getattr(error, "final", False)

@@ -1,7 +1,9 @@
 """Training, evaluation and prediction: one trainer for all backends.
 
-`compile` says what is optimized; `fit`, `evaluate` and `predict` feed batches to compiled steps and callbacks.
-State lives with the step while a loop runs (`training/step.py`); variables fetch it when they are read.
+`compile` says what is optimized; `fit`, `evaluate` and `predict` feed batches to compiled steps and
+callbacks.
+State lives with the step while a loop runs (`training/step.py`); variables fetch it when they are
+read.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Trainer:
         put(self, "steps_per_execution", "auto")
         put(self, "stop_training", False)
 
-    # What is optimized ----------------------------------------------------------------------------------------------
+    # What is optimized ----------------------------------------------------------------------------
     def compile(
         self,
         optimizer="rmsprop",
@@ -62,7 +64,8 @@ class Trainer:
             metrics: Names, functions or Metrics, for each output if they are several.
             weighted_metrics: Metrics that take the sample weights.
             run_eagerly: Whether each step runs op by op, for debugging.
-            steps_per_execution: Steps in one call of the backend; 1 lets the loop choose where no callback looks
+            steps_per_execution: Steps in one call of the backend; 1 lets the loop choose where no
+                callback looks
                 at batches, another number is kept.
             jit_compile: "auto", True or False, where a backend has the choice.
             auto_scale_loss: Whether float16 training scales the loss.
@@ -71,7 +74,9 @@ class Trainer:
         from oneiros import optimizers
         from oneiros.training.compiled import CompileLoss, CompileMetrics
 
-        if steps_per_execution != "auto" and (not isinstance(steps_per_execution, int) or steps_per_execution < 1):
+        if steps_per_execution != "auto" and (
+            not isinstance(steps_per_execution, int) or steps_per_execution < 1
+        ):
             raise ValueError(
                 f"steps_per_execution must be a positive integer or 'auto'; got {steps_per_execution!r}"
             )
@@ -122,7 +127,9 @@ class Trainer:
 
     def _check_compiled(self, what):
         if not self.compiled:
-            raise ValueError(f"You must call `compile()` before using the model: `{what}` needs a loss and an optimizer.")
+            raise ValueError(
+                f"You must call `compile()` before using the model: `{what}` needs a loss and an optimizer."
+            )
 
     def get_compile_config(self):
         """What `compile` was given, as files hold it."""
@@ -145,7 +152,7 @@ class Trainer:
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    # Variables ------------------------------------------------------------------------------------------------------
+    # Variables ------------------------------------------------------------------------------------
     @property
     def metrics(self):
         """All metrics: the loss, those of `compile`, those of the model and its layers."""
@@ -157,7 +164,9 @@ class Trainer:
         for layer in self._flatten_layers():
             for name, value in layer.__dict__.items():
                 if name not in ("_loss_tracker", "_compile_metrics", "_compile_loss"):
-                    found += [m for m in _metrics_in(value, Metric) if not any(m is f for f in found)]
+                    found += [
+                        m for m in _metrics_in(value, Metric) if not any(m is f for f in found)
+                    ]
         if self._compile_loss is not None:
             found += [m for m in self._compile_loss.metrics if not any(m is f for f in found)]
         return found
@@ -182,7 +191,12 @@ class Trainer:
         trainable = [v for v in self.trainable_variables if id(v) not in known]
         rest = [v for v in self.non_trainable_variables if id(v) not in known]
         optimizer = list(self.optimizer.variables) if self.optimizer is not None else []
-        return {"trainable": trainable, "non_trainable": rest, "optimizer": optimizer, "metrics": metric_variables}
+        return {
+            "trainable": trainable,
+            "non_trainable": rest,
+            "optimizer": optimizer,
+            "metrics": metric_variables,
+        }
 
     def reset_metrics(self):
         """Begin counting anew."""
@@ -197,7 +211,7 @@ class Trainer:
             logs.update(result if isinstance(result, Mapping) else {m.name: result})
         return logs
 
-    # What a step computes -------------------------------------------------------------------------------------------
+    # What a step computes -------------------------------------------------------------------------
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The scalar that training minimizes: the compiled loss and all penalties.
 
@@ -240,7 +254,9 @@ class Trainer:
         self, trainable_variables, non_trainable_variables, metrics_variables, x=None, y=None, y_pred=None,
         sample_weight=None, training=True,
     ):  # fmt: skip
-        """`compute_loss` with these values of the variables: `(loss, (trainable, non_trainable, metrics))`."""
+        """`compute_loss` with these values of the variables: `(loss, (trainable, non_trainable,
+        metrics))`.
+        """
         from oneiros.core.scopes import StatelessScope
 
         own = self.trainable_variables, self.non_trainable_variables, self.metrics_variables
@@ -316,7 +332,9 @@ class Trainer:
         return dict(self.compute_metrics(x, y, y_pred, weight))
 
     def train_step(self, state, data):
-        """One step for custom loops: `(logs, state)` from `(trainable, non_trainable, optimizer, metrics)` and a batch."""
+        """One step for custom loops: `(logs, state)` from `(trainable, non_trainable, optimizer,
+        metrics)` and a batch.
+        """
         from oneiros.training.step import train_step
         from oneiros.utils import unpack_x_y_sample_weight
 
@@ -327,13 +345,17 @@ class Trainer:
         return self._logs_of(variables, new, logs), tuple(new[g] for g in GROUPS)
 
     def test_step(self, state, data):
-        """One step of evaluation for custom loops: `(logs, state)` from `(trainable, non_trainable, metrics)`."""
+        """One step of evaluation for custom loops: `(logs, state)` from `(trainable, non_trainable,
+        metrics)`.
+        """
         from oneiros.training.step import test_step
         from oneiros.utils import unpack_x_y_sample_weight
 
         groups = ("trainable", "non_trainable", "metrics")
         variables = self._state_variables()
-        new, logs = test_step(self, variables, dict(zip(groups, map(list, state))), unpack_x_y_sample_weight(data))
+        new, logs = test_step(
+            self, variables, dict(zip(groups, map(list, state))), unpack_x_y_sample_weight(data)
+        )
         return self._logs_of(variables, new, logs), tuple(new[g] for g in groups)
 
     def predict_step(self, state, data):
@@ -343,7 +365,9 @@ class Trainer:
 
         groups = ("trainable", "non_trainable")
         values = dict(zip(groups, map(list, state)))
-        new, outputs = predict_step(self, self._state_variables(), values, unpack_x_y_sample_weight(data))
+        new, outputs = predict_step(
+            self, self._state_variables(), values, unpack_x_y_sample_weight(data)
+        )
         return outputs, new["non_trainable"]
 
     def _logs_of(self, variables, new, logs):
@@ -354,7 +378,7 @@ class Trainer:
         with StatelessScope(zip(variables["metrics"], new["metrics"])):
             return self.get_metrics_result()
 
-    # Getting ready -----------------------------------------------------------------------------------------------------
+    # Getting ready --------------------------------------------------------------------------------
     @property
     def _call_takes_training(self):
         from oneiros.layers.base import _plan_of
@@ -363,11 +387,21 @@ class Trainer:
         return plan.training or plan.variadic
 
     def _prepare(self, kind, batch):
-        """Build what is not built yet from a first batch, and return the state and the step function."""
-        x, y, weight = batch
+        """Build what is not built yet from a first batch, and return the state and the step
+        function.
+        """
+        x, y, _ = batch
         built = self.built and all(layer.built for layer in self._flatten_layers())
-        needs_metrics = kind != "predict" and self._compile_metrics is not None and not self._compile_metrics.built
-        needs_loss = kind != "predict" and self._compile_loss is not None and not getattr(self._compile_loss, "built", True)
+        needs_metrics = (
+            kind != "predict"
+            and self._compile_metrics is not None
+            and not self._compile_metrics.built
+        )
+        needs_loss = (
+            kind != "predict"
+            and self._compile_loss is not None
+            and not getattr(self._compile_loss, "built", True)
+        )
         if not built or needs_metrics or needs_loss:
             self._build_for(x, y if kind != "predict" else None)
         if self.optimizer is not None and not self.optimizer.built:
@@ -390,20 +424,30 @@ class Trainer:
             dtype = backend.current().canonical_dtype(dtype_name(v.dtype))
             return Symbol((None, *v.shape[1:]) if v.shape else (), dtype)
 
-        if any(getattr(v, "dtype", np.dtype("f4")).kind in "OUS" for v in tree.flatten(x) if isinstance(v, np.ndarray)):
-            raise ValueError(f"model '{self.name}': inputs must be numbers; got an array of dtype object or str")
+        if any(
+            getattr(v, "dtype", np.dtype("f4")).kind in "OUS"
+            for v in tree.flatten(x)
+            if isinstance(v, np.ndarray)
+        ):
+            raise ValueError(
+                f"model '{self.name}': inputs must be numbers; got an array of dtype object or str"
+            )
         inputs = tree.map_structure(symbol, x)
         kwargs = {"training": True} if self._call_takes_training else {}
         outputs = self(inputs, **kwargs)
         if self._compile_metrics is not None and y is not None:
             self._compile_metrics.build(tree.map_structure(symbol, y), outputs)
-        if self._compile_loss is not None and y is not None and hasattr(self._compile_loss, "build"):
+        if (
+            self._compile_loss is not None
+            and y is not None
+            and hasattr(self._compile_loss, "build")
+        ):
             self._compile_loss.build(tree.map_structure(symbol, y), outputs)
 
     def _symbolic_build(self, data_batch=None, **_):
         self._build_for(*data_batch[:2])
 
-    # Loops ---------------------------------------------------------------------------------------------------------------
+    # Loops ----------------------------------------------------------------------------------------
     def fit(
         self,
         x=None,
@@ -426,14 +470,16 @@ class Trainer:
         """Train on data for a number of epochs.
 
         Args:
-            x: Inputs: arrays (also pandas, lists, dicts of them), or a generator, data set or loader of batches.
+            x: Inputs: arrays (also pandas, lists, dicts of them), or a generator, data set or
+                loader of batches.
             y: Targets, where `x` does not hold them.
             batch_size: Samples in a batch; 32 if None.
             epochs: The epoch to end at.
             verbose: 0 silent, 1 a progress bar, 2 a line per epoch, "auto".
             callbacks: Callbacks.
             validation_split: The fraction at the end of the data that is held out.
-            validation_data: (x, y) or (x, y, sample_weight), or a data set, judged after each epoch.
+            validation_data: (x, y) or (x, y, sample_weight), or a data set, judged after each
+                epoch.
             shuffle: Whether arrays are shuffled before each epoch.
             class_weight: Class to weight.
             sample_weight: A weight for each sample.
@@ -465,11 +511,19 @@ class Trainer:
                 (x, y, sample_weight), validation_split
             )
         data = adapters.adapt(
-            x, y, sample_weight, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, class_weight=class_weight
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            steps=steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
         )
         validation = None
         if validation_data is not None:
-            validation = _validation(validation_data, validation_batch_size or batch_size, validation_steps)
+            validation = _validation(
+                validation_data, validation_batch_size or batch_size, validation_steps
+            )
         limit = config.max_epochs()
         epochs = min(epochs, limit) if limit is not None else epochs
         listeners = self._callbacks(callbacks, verbose, True, epochs, data)
@@ -490,7 +544,11 @@ class Trainer:
                 listeners.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
-            if self.optimizer is not None and epochs > initial_epoch and getattr(self.optimizer, "use_ema", False):
+            if (
+                self.optimizer is not None
+                and epochs > initial_epoch
+                and getattr(self.optimizer, "use_ema", False)
+            ):
                 self.optimizer.finalize_variable_values(self.trainable_weights)
             listeners.on_train_end(logs)
         finally:
@@ -549,7 +607,9 @@ class Trainer:
         self._check_compiled("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
-                raise ValueError("Arguments `sample_weight` and `class_weight` cannot be specified at the same time.")
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same time."
+                )
             from oneiros.training.data import class_weight_to_sample_weights
 
             sample_weight = class_weight_to_sample_weights(y, class_weight)
@@ -593,7 +653,9 @@ class Trainer:
     def get_state_tree(self, value_format="backend_tensor"):
         """All state as nested dicts by path, in four groups."""
         if value_format not in ("backend_tensor", "numpy_array"):
-            raise ValueError(f"value_format must be 'backend_tensor' or 'numpy_array'; got {value_format!r}")
+            raise ValueError(
+                f"value_format must be 'backend_tensor' or 'numpy_array'; got {value_format!r}"
+            )
         groups = self._state_variables()
         names = {"trainable": "trainable_variables", "non_trainable": "non_trainable_variables",
                  "optimizer": "optimizer_variables", "metrics": "metrics_variables"}  # fmt: skip
@@ -608,7 +670,15 @@ class Trainer:
     def set_state_tree(self, state_tree):
         """Assign what `get_state_tree` gave."""
         groups = self._state_variables()
-        for key, name in zip(GROUPS, ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")):
+        for key, name in zip(
+            GROUPS,
+            (
+                "trainable_variables",
+                "non_trainable_variables",
+                "optimizer_variables",
+                "metrics_variables",
+            ),
+        ):
             rows = state_tree.get(name)
             if rows is None:
                 continue
@@ -645,12 +715,16 @@ class _Loop:
         count = math.ceil(size / batch_size)
         count = count if self.steps_limit is None else min(count, self.steps_limit)
         whole = min(size // batch_size, count)
-        first_rows = tree.map_structure(lambda v: None if v is None else v[: min(batch_size, size)], data.arrays)
+        first_rows = tree.map_structure(
+            lambda v: None if v is None else v[: min(batch_size, size)], data.arrays
+        )
         state, function = model._prepare(self.kind, first_rows)
         structure = first_rows
         arrays = [v for v in tree.flatten(data.arrays) if v is not None]
         own, done = None, 0
-        looped = self._looped(function, state, structure, arrays, order, batch_size) if whole else None
+        looped = (
+            self._looped(function, state, structure, arrays, order, batch_size) if whole else None
+        )
         while done < whole and not self._stopped():
             if looped is not None:
                 steps = self._steps(whole - done)
@@ -680,7 +754,9 @@ class _Loop:
         return own
 
     def _looped(self, function, state, structure, arrays, order, batch_size):
-        """Many steps in one call, where the backend has that, the step allows it, and nobody looks at batches."""
+        """Many steps in one call, where the backend has that, the step allows it, and nobody looks
+        at batches.
+        """
         engine, model = backend.current(), self.model
         chosen = model.steps_per_execution
         if model.run_eagerly or not hasattr(engine, "compile_loop"):
@@ -715,7 +791,7 @@ class _Loop:
         looped.wait()
         self.per_step = seconds / steps if self.per_step is None else self.per_step
 
-    # Streams ---------------------------------------------------------------------------------------------------------
+    # Streams --------------------------------------------------------------------------------------
     def _run_stream(self, epoch):
         own, step = None, 0
         for batch in self.data.batches(epoch):
@@ -729,7 +805,9 @@ class _Loop:
             self.end(step, own if own is not None else _Results(self.model, state))
             step += 1
         if step == 0:
-            raise ValueError("the data set gave no batch; it is empty, or it was used up by an earlier epoch")
+            raise ValueError(
+                "the data set gave no batch; it is empty, or it was used up by an earlier epoch"
+            )
         return own
 
     def predict(self):
@@ -784,7 +862,9 @@ class _Looped:
     def advance(self, first, count):
         compiled = self.compiled
         values = compiled.state.take()
-        made = self.function([values[i] for i in compiled.read], self.arrays, self.order, first, count)
+        made = self.function(
+            [values[i] for i in compiled.read], self.arrays, self.order, first, count
+        )
         for i, v in zip(compiled.write, made):
             values[i] = v
         compiled.warm = True
@@ -887,7 +967,11 @@ def _host(v):
         v = np.asarray(v)
         if v.dtype == np.int64:
             v = v.astype(np.int32)
-    if isinstance(v, (np.ndarray, np.generic)) and v.dtype == np.float64 and config.floatx() != "float64":
+    if (
+        isinstance(v, (np.ndarray, np.generic))
+        and v.dtype == np.float64
+        and config.floatx() != "float64"
+    ):
         v = np.asarray(v).astype(config.floatx())
     return v
 
@@ -897,7 +981,9 @@ def _validation(data, batch_size, steps):
     from oneiros.utils import unpack_x_y_sample_weight
 
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        return adapters.adapt(*unpack_x_y_sample_weight(tuple(data)), batch_size=batch_size, steps=steps)
+        return adapters.adapt(
+            *unpack_x_y_sample_weight(tuple(data)), batch_size=batch_size, steps=steps
+        )
     return adapters.adapt(data, steps=steps)
 
 
@@ -929,5 +1015,3 @@ def _final(error):
     """Mark an error as about the data: no other way of running can help."""
     error.final = True
     return error
-
-

@@ -97,7 +97,7 @@ def keras_2():
     shapes = {
         "input_1": {},
         "dense": {"kernel:0": (4, 3), "bias:0": (3,)},
-        "bn": {n: (3,) for n in ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")},
+        "bn": dict.fromkeys(("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0"), (3,)),
         "add": {},
     }
     path = HERE / "keras_2.h5"

@@ -42,7 +42,8 @@ def pair(row):
     rng = np.random.default_rng(1)
     values = [np.abs(rng.normal(size=w.shape)).astype("float32") + 0.1 for w in theirs.weights]
     values = [
-        v.astype(str(w.dtype)) if "int" in str(w.dtype) else v for v, w in zip(values, theirs.weights)
+        v.astype(str(w.dtype)) if "int" in str(w.dtype) else v
+        for v, w in zip(values, theirs.weights)
     ]
     theirs.set_weights(values)
     ours.set_weights(values)

@@ -32,7 +32,9 @@ class Case:
     dtype: str | None = None
 
     def __str__(self):
-        shown = [_shown(a) for a in self.args] + [f"{k}={_shown(v)}" for k, v in self.kwargs.items()]
+        shown = [_shown(a) for a in self.args] + [
+            f"{k}={_shown(v)}" for k, v in self.kwargs.items()
+        ]
         return f"{self.name}({', '.join(shown)})"
 
 
@@ -71,7 +73,51 @@ SPECIAL = np.float32([-np.inf, -3.5, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.5, 1e30,
 # Elementwise: the op and the range of its arguments ----------------------------------------------------
 UNARY = {
     **dict.fromkeys(
-        ["abs", "absolute", "angle", "arctan", "arcsinh", "cbrt", "ceil", "conj", "conjugate", "copy", "cos", "cosh", "deg2rad", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "floor", "i0", "imag", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "logical_not", "nan_to_num", "negative", "rad2deg", "real", "round", "sign", "signbit", "sin", "sinc", "sinh", "square", "tan", "tanh", "trunc"],
+        [
+            "abs",
+            "absolute",
+            "angle",
+            "arctan",
+            "arcsinh",
+            "cbrt",
+            "ceil",
+            "conj",
+            "conjugate",
+            "copy",
+            "cos",
+            "cosh",
+            "deg2rad",
+            "erf",
+            "erfc",
+            "exp",
+            "exp2",
+            "expm1",
+            "fabs",
+            "floor",
+            "i0",
+            "imag",
+            "isfinite",
+            "isinf",
+            "isnan",
+            "isneginf",
+            "isposinf",
+            "isreal",
+            "logical_not",
+            "nan_to_num",
+            "negative",
+            "rad2deg",
+            "real",
+            "round",
+            "sign",
+            "signbit",
+            "sin",
+            "sinc",
+            "sinh",
+            "square",
+            "tan",
+            "tanh",
+            "trunc",
+        ],
         (-2, 2),
     ),
     **dict.fromkeys(["log", "log10", "log1p", "log2", "sqrt", "rsqrt", "reciprocal"], (0.1, 3)),
@@ -82,15 +128,59 @@ UNARY = {
 }
 BINARY = {
     **dict.fromkeys(
-        ["add", "subtract", "multiply", "maximum", "minimum", "fmax", "fmin", "arctan2", "hypot", "heaviside", "logaddexp", "logaddexp2", "nextafter", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor", "isclose"],
+        [
+            "add",
+            "subtract",
+            "multiply",
+            "maximum",
+            "minimum",
+            "fmax",
+            "fmin",
+            "arctan2",
+            "hypot",
+            "heaviside",
+            "logaddexp",
+            "logaddexp2",
+            "nextafter",
+            "equal",
+            "not_equal",
+            "less",
+            "less_equal",
+            "greater",
+            "greater_equal",
+            "logical_and",
+            "logical_or",
+            "logical_xor",
+            "isclose",
+        ],
         (-2, 2),
     ),
     **dict.fromkeys(
-        ["divide", "true_divide", "divide_no_nan", "floor_divide", "mod", "fmod", "power", "gcd", "lcm", "ldexp", "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift", "bitwise_left_shift", "bitwise_right_shift"],
+        [
+            "divide",
+            "true_divide",
+            "divide_no_nan",
+            "floor_divide",
+            "mod",
+            "fmod",
+            "power",
+            "gcd",
+            "lcm",
+            "ldexp",
+            "bitwise_and",
+            "bitwise_or",
+            "bitwise_xor",
+            "left_shift",
+            "right_shift",
+            "bitwise_left_shift",
+            "bitwise_right_shift",
+        ],
         (1, 5),
     ),
 }
-WHOLE_ONLY = set(["gcd", "lcm"]) | {n for n in (*UNARY, *BINARY) if n.startswith(("bitwise", "left_", "right_"))}
+WHOLE_ONLY = set(["gcd", "lcm"]) | {
+    n for n in (*UNARY, *BINARY) if n.startswith(("bitwise", "left_", "right_"))
+}
 
 ELEMENTWISE = [
     *[Case(name, (SPECIAL,)) for name in UNARY if name not in WHOLE_ONLY],
@@ -111,7 +201,24 @@ ELEMENTWISE = [
     Case("isclose", (f(4), f(4)), dict(rtol=0.5, atol=0.5)),
     Case("allclose", (f(4), f(4))),
     Case("allclose", (np.ones(4, "float32"), np.ones(4, "float32"))),
-    *[Case(n, (c(3),)) for n in ["abs", "angle", "conj", "imag", "real", "isreal", "exp", "sin", "cos", "sqrt", "square", "negative", "isfinite"]],
+    *[
+        Case(n, (c(3),))
+        for n in [
+            "abs",
+            "angle",
+            "conj",
+            "imag",
+            "real",
+            "isreal",
+            "exp",
+            "sin",
+            "cos",
+            "sqrt",
+            "square",
+            "negative",
+            "isfinite",
+        ]
+    ],
     Case("view_as_complex", (f(3, 2),)),
     Case("view_as_real", (c(3, 2),)),
     Case("view", (f(3, 4), "int32")),
@@ -182,7 +289,17 @@ SHAPING = [
     Case("pad", (b(2, 3), 1)),
     *[
         Case("pad", (f(3, 4), ((0, 0), (2, 3))), dict(mode=mode))
-        for mode in ["edge", "reflect", "symmetric", "wrap", "linear_ramp", "maximum", "minimum", "mean", "median"]
+        for mode in [
+            "edge",
+            "reflect",
+            "symmetric",
+            "wrap",
+            "linear_ramp",
+            "maximum",
+            "minimum",
+            "mean",
+            "median",
+        ]
     ],
     Case("flip", (f(2, 3),)),
     Case("flip", (f(2, 3), 1)),
@@ -210,7 +327,12 @@ INDEXING = [
     Case("take", (f(5, 3), np.zeros((0,), "int32")), dict(axis=1)),
     Case("take_along_axis", (f(4, 3), i(4, 2, low=-3, high=3)), dict(axis=1)),
     Case("take_along_axis", (f(4, 3), i(1, 3, low=0, high=4)), dict(axis=0), symbols=False),
-    Case("take_along_axis", (f(4, 3), i(5, low=0, high=12)), oracle=lambda x, k: np.take_along_axis(x, k, None), symbols=False),
+    Case(
+        "take_along_axis",
+        (f(4, 3), i(5, low=0, high=12)),
+        oracle=lambda x, k: np.take_along_axis(x, k, None),
+        symbols=False,
+    ),
     Case("slice", (f(4, 5), [1, 2], [2, 3])),
     Case("slice", (f(4, 5), np.int32([1, 2]), [2, 3]), symbols=False),
     Case("slice_update", (f(4, 5), [1, 2], f(2, 3))),
@@ -282,7 +404,20 @@ _AXES = [{}, dict(axis=0), dict(axis=-1, keepdims=True), dict(axis=(0, 2)), dict
 REDUCTIONS = [
     *[
         Case(name, (f(4, 2, 3),), kwargs, tolerance=2)
-        for name in ["sum", "mean", "max", "min", "prod", "var", "std", "any", "all", "amax", "amin", "ptp"]
+        for name in [
+            "sum",
+            "mean",
+            "max",
+            "min",
+            "prod",
+            "var",
+            "std",
+            "any",
+            "all",
+            "amax",
+            "amin",
+            "ptp",
+        ]
         for kwargs in _AXES
     ],
     *[
@@ -308,7 +443,11 @@ REDUCTIONS = [
         for x in (f(4, 3), i(4, 3, low=1, high=4), b(4, 3))
         for kwargs in ({}, dict(axis=0), dict(axis=-1), dict(axis=1, dtype="float32"))
     ],
-    *[Case(name, (holes(4, 3),), kw) for name in ("nancumsum", "nancumprod") for kw in ({}, dict(axis=1))],
+    *[
+        Case(name, (holes(4, 3),), kw)
+        for name in ("nancumsum", "nancumprod")
+        for kw in ({}, dict(axis=1))
+    ],
     Case("max", (f(4, 3),), dict(initial=9.0)),
     Case("min", (f(0, 3),), dict(initial=9.0, axis=0), symbols=False),
     Case("max", (f(4, 3),), dict(initial=1.0, axis=1)),
@@ -337,7 +476,11 @@ REDUCTIONS = [
     Case("sort", (SPECIAL,)),
     Case("argsort", (f(4, 5),)),
     Case("argsort", (f(4, 5),), dict(axis=None), symbols=False),
-    Case("argsort", (np.int32([2, 1, 2, 1]),), oracle=lambda x: np.argsort(x, kind="stable").astype("int32")),
+    Case(
+        "argsort",
+        (np.int32([2, 1, 2, 1]),),
+        oracle=lambda x: np.argsort(x, kind="stable").astype("int32"),
+    ),
     Case("argpartition", (f(4, 5), 2), oracle=lambda x, k: np.argsort(x).astype("int32")),
     *[
         Case("median", (x,), kwargs)
@@ -349,7 +492,21 @@ REDUCTIONS = [
     *[
         Case("quantile", (f(4, 5), 0.3), dict(axis=axis, method=method))
         for axis in (None, 1)
-        for method in ["linear", "lower", "higher", "midpoint", "nearest", "hazen", "weibull", "median_unbiased", "normal_unbiased", "inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf"]
+        for method in [
+            "linear",
+            "lower",
+            "higher",
+            "midpoint",
+            "nearest",
+            "hazen",
+            "weibull",
+            "median_unbiased",
+            "normal_unbiased",
+            "inverted_cdf",
+            "averaged_inverted_cdf",
+            "closest_observation",
+            "interpolated_inverted_cdf",
+        ]
     ],
     Case("quantile", (f(4, 5), [0.0, 0.25, 1.0]), dict(axis=1, keepdims=True)),
     Case("quantile", (f(4, 5, 3), [0.5, 0.25]), dict(axis=(0, 2))),
@@ -368,7 +525,13 @@ STATISTICS = [
     Case("isin", (i(3, 4), i(5))),
     Case("isin", (f(3, 4), i(5)), dict(invert=True)),
     Case("bincount", (i(7, low=0, high=5),), traced=False, symbols=False),
-    Case("bincount", (i(7, low=0, high=5),), dict(weights=f(7), minlength=9), traced=False, symbols=False),
+    Case(
+        "bincount",
+        (i(7, low=0, high=5),),
+        dict(weights=f(7), minlength=9),
+        traced=False,
+        symbols=False,
+    ),
     Case("bincount", (i(3, 7, low=0, high=5),), traced=False, symbols=False),
     Case("histogram", (f(30),), symbols=False, oracle=lambda x: np.histogram(x), dtype="int32"),
     Case("histogram", (f(30),), dict(bins=4, range=(-1, 1)), oracle=np.histogram, dtype="int32"),
@@ -385,7 +548,11 @@ STATISTICS = [
     Case("unique", (i(9, 2, low=0, high=2),), dict(axis=0), traced=False),
     Case("corrcoef", (f(4, 9),), symbols=False),
     Case("corrcoef", (f(9),), symbols=False),
-    *[Case("correlate", (f(n), f(m), mode)) for n, m in ((6, 3), (3, 6), (5, 4), (4, 4)) for mode in ("valid", "same", "full")],
+    *[
+        Case("correlate", (f(n), f(m), mode))
+        for n, m in ((6, 3), (3, 6), (5, 4), (4, 4))
+        for mode in ("valid", "same", "full")
+    ],
     Case("correlate", (i(5), i(3), "full")),
     *[
         Case(name, (f(5, 2), np.int32([0, 2, 0, 1, 2]), 4), oracle=oracle)
@@ -396,7 +563,11 @@ STATISTICS = [
             ("segment_min", lambda x, s, n: _segments(np.minimum, np.inf, x, s, n)),
         )
     ],
-    Case("segment_sum", (f(5), np.int32([0, 2, 0, -1, 9]), 4), oracle=lambda x, s, n: np.float32([x[0] + x[2], 0, x[1], 0])),
+    Case(
+        "segment_sum",
+        (f(5), np.int32([0, 2, 0, -1, 9]), 4),
+        oracle=lambda x, s, n: np.float32([x[0] + x[2], 0, x[1], 0]),
+    ),
 ]
 
 
@@ -456,8 +627,12 @@ EINSUMS = [
     ("ab,cd->acbd", (2, 3), (4, 5)), ("ab,bc->c", (2, 3), (3, 4)), ("i j , j -> i", (2, 3), (3,)),
     ("...ab,...bc->...ac", (1, 2, 3), (4, 3, 2)), ("ijk,k->ij", (2, 3, 4), (4,)), ("abc,abc->", (2, 3, 4), (2, 3, 4)),
 ]  # fmt: skip
-CONTRACTIONS += [Case("einsum", (s, *(f(*shape) for shape in shapes)), symbols=False) for s, *shapes in EINSUMS]
-CONTRACTIONS += [Case("einsum", ("ij,jk->ik", i(2, 3, dtype="int8"), i(3, 4, dtype="int8")), symbols=False)]
+CONTRACTIONS += [
+    Case("einsum", (s, *(f(*shape) for shape in shapes)), symbols=False) for s, *shapes in EINSUMS
+]
+CONTRACTIONS += [
+    Case("einsum", ("ij,jk->ik", i(2, 3, dtype="int8"), i(3, 4, dtype="int8")), symbols=False)
+]
 
 # New arrays -------------------------------------------------------------------------------------------------------------------
 CREATION = [

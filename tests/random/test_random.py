@@ -143,8 +143,7 @@ def test_shuffle_is_a_permutation_along_its_axis(backend):
     assert (y - y[:1] == x - x[:1]).all()
 
 
-# Seeds
-# ---------------------------------------------------------------------------------------------
+# Seeds --------------------------------------------------------------------------------------------
 def test_ints_are_pure_and_generators_are_not(backend):
     same = [to_numpy(random.normal((5,), seed=3)) for _ in range(2)]
     np.testing.assert_array_equal(*same)
@@ -210,8 +209,7 @@ def test_wrong_dtypes_and_ranks_are_refused(call):
         call()
 
 
-# Traces
-# ----------------------------------------------------------------------------------------------
+# Traces -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "name, kwargs",
     [

@@ -62,7 +62,9 @@ def nested():
     inputs = oneiros.Input((5,))
     shared = layers.Dense(5)
     x = shared(shared(inputs))
-    return oneiros.Model(inputs, layers.Dense(3)(layers.Multiply()([inner(x), inner(x) + 1.0]))), ROWS
+    return oneiros.Model(
+        inputs, layers.Dense(3)(layers.Multiply()([inner(x), inner(x) + 1.0]))
+    ), ROWS
 
 
 class Branching(oneiros.Layer):
@@ -160,7 +162,11 @@ def test_a_layer_that_calls_jax_is_trained_by_jax():
     def make(direct):
         return lambda: (
             oneiros.Sequential(
-                [layers.Dense(4), Direct() if direct else layers.Activation("tanh"), layers.Dense(3)]
+                [
+                    layers.Dense(4),
+                    Direct() if direct else layers.Activation("tanh"),
+                    layers.Dense(3),
+                ]
             ),
             ROWS,
         )

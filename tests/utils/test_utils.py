@@ -125,7 +125,7 @@ def test_a_frozen_config_refuses_changes():
     config.a = 2
     assert config.a == 2
     with pytest.raises(AttributeError, match="'z'"):
-        config.z  # noqa: B018
+        config.z
 
 
 def test_a_config_can_be_copied_and_pickled():
@@ -140,4 +140,4 @@ def test_every_name_is_there(name):
 
 def test_a_name_that_is_not_there_is_an_error():
     with pytest.raises(AttributeError, match="nope"):
-        utils.nope  # noqa: B018
+        utils.nope

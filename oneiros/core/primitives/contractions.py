@@ -20,7 +20,8 @@ def _rest(rank, *used):
 def dot_general(x, y, *, contract, batch):
     """Sums of products over the axis pairs `contract`, side by side over the pairs `batch`.
 
-    Both are pairs of tuples (axes of `x`, axes of `y`). The result has the batch axes, the rest of `x`,
+    Both are pairs of tuples (axes of `x`, axes of `y`). The result has the batch axes, the rest of
+    `x`,
     the rest of `y`, in that order.
     """
     for name, (left, right) in (("contract", contract), ("batch", batch)):
@@ -51,15 +52,22 @@ def _dot_cotangent(g, x, y, contract, batch, first):
     free_y = _rest(len(y.shape), contract[1], batch[1])
     b, n = len(batch[0]), len(free_x)
     # g: (batch, free of the first operand, free of the second); contract it with y's free axes
-    g_free_y = tuple(range(b + n, b + n + len(free_y))) if first else tuple(range(b, b + len(free_y)))
-    # The operand's own order of "kept axes, summed axes" is that of the dot, so that no transpose is needed.
+    g_free_y = (
+        tuple(range(b + n, b + n + len(free_y))) if first else tuple(range(b, b + len(free_y)))
+    )
+    # The operand's own order of "kept axes, summed axes" is that of the dot, so that no transpose
+    # is needed.
     back = sorted(range(len(contract[1])), key=lambda k: contract[1][k])
     summed = [contract[0][k] for k in back]
     if first:
-        made = dot_general(g, _conj(y), contract=(g_free_y, free_y), batch=(tuple(range(b)), batch[1]))
+        made = dot_general(
+            g, _conj(y), contract=(g_free_y, free_y), batch=(tuple(range(b)), batch[1])
+        )
         places = (*batch[0], *free_x, *summed)
     else:
-        made = dot_general(_conj(y), g, contract=(free_y, g_free_y), batch=(batch[1], tuple(range(b))))
+        made = dot_general(
+            _conj(y), g, contract=(free_y, g_free_y), batch=(batch[1], tuple(range(b)))
+        )
         places = (*batch[0], *summed, *free_x)
     order = tuple(places.index(i) for i in range(len(places)))
     return made if order == tuple(range(len(order))) else transpose(made, order=order)
@@ -75,7 +83,8 @@ def _window_count(n, window, stride, pads, dilation=1, base=1):
 def convolution(x, kernel, *, strides, padding, lhs_dilation, rhs_dilation, groups):
     """The correlation of `x` (batch, *spatial, in) with `kernel` (*window, in // groups, out).
 
-    `padding` holds (low, high) for each spatial axis; `lhs_dilation` spreads the input, `rhs_dilation` the kernel.
+    `padding` holds (low, high) for each spatial axis; `lhs_dilation` spreads the input,
+    `rhs_dilation` the kernel.
     """
     window = kernel.shape[:-2]
     if len(x.shape) != len(kernel.shape) or x.shape[-1] != kernel.shape[-2] * groups:
@@ -85,7 +94,9 @@ def convolution(x, kernel, *, strides, padding, lhs_dilation, rhs_dilation, grou
         )
     spatial = [
         _window_count(n, w, s, p, d, b)
-        for n, w, s, p, d, b in zip(x.shape[1:-1], window, strides, padding, rhs_dilation, lhs_dilation)
+        for n, w, s, p, d, b in zip(
+            x.shape[1:-1], window, strides, padding, rhs_dilation, lhs_dilation
+        )
     ]
     return x.but(shape=(x.shape[0], *spatial, kernel.shape[-1]))
 
@@ -99,7 +110,9 @@ def _(g, y, x, kernel, **params):
 
 
 @primitive
-def convolution_input_grad(g, kernel, *, input_shape, strides, padding, lhs_dilation, rhs_dilation, groups):
+def convolution_input_grad(
+    g, kernel, *, input_shape, strides, padding, lhs_dilation, rhs_dilation, groups
+):
     """The derivative of a convolution by its input, times `g`."""
     return g.but(shape=input_shape)
 
@@ -113,7 +126,9 @@ def _(h, y, g, kernel, *, input_shape, **params):
 
 
 @primitive
-def convolution_kernel_grad(g, x, *, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, groups):
+def convolution_kernel_grad(
+    g, x, *, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, groups
+):
     """The derivative of a convolution by its kernel, times `g`."""
     return g.but(shape=kernel_shape)
 
@@ -127,7 +142,9 @@ def _(h, y, g, x, *, kernel_shape, **params):
 
 
 def _pooled(x, window, strides, padding):
-    spatial = [_window_count(n, w, s, p) for n, w, s, p in zip(x.shape[1:-1], window, strides, padding)]
+    spatial = [
+        _window_count(n, w, s, p) for n, w, s, p in zip(x.shape[1:-1], window, strides, padding)
+    ]
     return x.but(shape=(x.shape[0], *spatial, x.shape[-1]))
 
 

@@ -50,14 +50,17 @@ def _as_symbols(graph):
     with Trace(current_trace().keep) as t:
         inputs = [Symbol(s.shape, s.dtype) for s in graph.inputs]
         outputs = [
-            y if isinstance(y, Symbol) else broadcast_to(y, shape=tuple(y.shape)) for y in run(graph, inputs)
+            y if isinstance(y, Symbol) else broadcast_to(y, shape=tuple(y.shape))
+            for y in run(graph, inputs)
         ]
     return Graph(t.calls, inputs, outputs)
 
 
 @primitive
 def while_loop(*operands, condition, body, carry):
-    """The first `carry` operands after `body` ran on them as long as `condition` held; the rest are constants."""
+    """The first `carry` operands after `body` ran on them as long as `condition` held; the rest are
+    constants.
+    """
     return tuple(spec_of(x) for x in operands[:carry])
 
 
@@ -65,7 +68,8 @@ def while_loop(*operands, condition, body, carry):
 def scan(*operands, body, carry, xs, length, reverse):
     """`body` run `length` times along the leading axis of its inputs.
 
-    Operands are the first `carry` values, then `xs` arrays with a leading axis of `length`, then constants;
+    Operands are the first `carry` values, then `xs` arrays with a leading axis of `length`, then
+    constants;
     the graph `body` maps (carry, slices, constants) to (carry, slices of the further outputs).
     """
     ys = [Spec((length, *s.shape), spec_of(s).dtype) for s in body.outputs[carry:]]
@@ -76,7 +80,8 @@ def scan(*operands, body, carry, xs, length, reverse):
 def _(g, y, *operands, body, carry, xs, length, reverse):
     """The scan backwards.
 
-    The forward scan is made to put out what the backward one needs; derivatives of constants that are dots or
+    The forward scan is made to put out what the backward one needs; derivatives of constants that
+    are dots or
     sums of per-step values become one dot or sum over all steps, outside of the loop.
     """
     from oneiros.core.autodiff import gradient, is_differentiable, zeros
@@ -87,15 +92,25 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         inputs = [Symbol(s.shape, s.dtype) for s in body.inputs]
         outputs = run(body, inputs)
         forward = len(t.calls)
-        moving = [i for i, s in enumerate(outputs) if is_differentiable(s) and (i < carry or g[i] is not None)]
+        moving = [
+            i
+            for i, s in enumerate(outputs)
+            if is_differentiable(s) and (i < carry or g[i] is not None)
+        ]
         slopes = {i: Symbol(outputs[i].shape, outputs[i].dtype) for i in moving}
         wrt = [x for x in inputs if is_differentiable(x)]
-        grads = dict(zip(map(id, wrt), gradient([outputs[i] for i in moving], list(slopes.values()), wrt)))
+        grads = dict(
+            zip(map(id, wrt), gradient([outputs[i] for i in moving], list(slopes.values()), wrt))
+        )
         steps = inputs[:carry], inputs[carry : carry + xs], inputs[carry + xs :]
         loop = _Backward(t, forward, steps, slopes)
         float_carry = [i for i in range(carry) if is_differentiable(inputs[i])]
         sums = {id(k): loop.total(grads[id(k)]) for k in steps[2] if id(k) in grads}
-        piled = {i: Symbol(s.shape, s.dtype) for i, s in enumerate(steps[2]) if id(s) in sums and sums[id(s)] is None}
+        piled = {
+            i: Symbol(s.shape, s.dtype)
+            for i, s in enumerate(steps[2])
+            if id(s) in sums and sums[id(s)] is None
+        }
         from oneiros.core.primitives.elementwise import add
 
         ends = [grads[id(inputs[i])] for i in float_carry]
@@ -103,7 +118,8 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
         dxs = [grads[id(x)] for x in steps[1] if id(x) in grads]
         slices = list({id(s): s for s in (*dxs, *loop.stacked)}.values())
         states = [
-            slopes[i] if i in slopes else Symbol(inputs[i].shape, inputs[i].dtype) for i in float_carry
+            slopes[i] if i in slopes else Symbol(inputs[i].shape, inputs[i].dtype)
+            for i in float_carry
         ]
         states += list(piled.values())
         stacked = list(map(id, slices))
@@ -128,7 +144,12 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
     stacks.update((id(s), g[i]) for i, s in slopes.items() if i >= carry)
 
     in_loop = [s for s in residuals if id(s) in needed]
-    graph_inputs = [*states, *in_loop, *[steps[1][i] for i in from_xs], *[slopes[i] for i in from_g]]
+    graph_inputs = [
+        *states,
+        *in_loop,
+        *[steps[1][i] for i in from_xs],
+        *[slopes[i] for i in from_g],
+    ]
     graph_inputs += [steps[2][i] for i in constants]
     back = Graph(t.calls[forward:], graph_inputs, [*ends, *slices])
     start = [g[i] if g[i] is not None else zeros(y[i].shape, y[i].dtype) for i in float_carry]
@@ -156,9 +177,11 @@ def _(g, y, *operands, body, carry, xs, length, reverse):
 
 
 def _turned(graph, operands, count):
-    """The graph and its operands, with matrices among the last `count` transposed of which dots read rows.
+    """The graph and its operands, with matrices among the last `count` transposed of which dots
+    read rows.
 
-    What does not change from step to step is turned once outside of the loop instead of in each step.
+    What does not change from step to step is turned once outside of the loop instead of in each
+    step.
     """
     from oneiros.core.primitives import contractions, shaping
 
@@ -183,7 +206,9 @@ def _turned(graph, operands, count):
         return node.target(*args, **node.kwargs)
 
     with Trace(current_trace().keep) as t:
-        inputs = [Symbol(s.shape[::-1] if id(s) in fixed else s.shape, s.dtype) for s in graph.inputs]
+        inputs = [
+            Symbol(s.shape[::-1] if id(s) in fixed else s.shape, s.dtype) for s in graph.inputs
+        ]
         outputs = run(graph, inputs, call)
     places = zip(graph.inputs[len(graph.inputs) - len(operands) :], operands)
     operands = [shaping.transpose(x, order=(1, 0)) if id(s) in fixed else x for s, x in places]
@@ -197,7 +222,9 @@ class _Backward:
         self.made = {id(s) for c in trace.calls[forward:] for s in c.outputs}
         self.per_step = {id(s) for c in trace.calls[:forward] for s in c.outputs}
         self.per_step.update(id(s) for group in steps[:2] for s in group)
-        self.outside = {id(x) for x in steps[1]} | {id(s) for i, s in slopes.items() if i >= len(steps[0])}
+        self.outside = {id(x) for x in steps[1]} | {
+            id(s) for i, s in slopes.items() if i >= len(steps[0])
+        }
         self.constants = {id(s) for s in steps[2]}
         self.stacked, self.residuals = [], []
 
@@ -231,7 +258,9 @@ class _Backward:
             (x,), axes = call.args, call.kwargs["axes"]
             if not self.stack(x):
                 return None
-            return lambda stacks: reductions.reduce_sum(stacks[id(x)], axes=(0, *(i + 1 for i in axes)))
+            return lambda stacks: reductions.reduce_sum(
+                stacks[id(x)], axes=(0, *(i + 1 for i in axes))
+            )
         if call.target in (shaping.transpose, shaping.reshape):
             inner = self.total(call.args[0])
             return inner and (lambda stacks: call.target(inner(stacks), **call.kwargs))
@@ -241,7 +270,9 @@ class _Backward:
         """`values` as symbols of the backward part: a forward symbol passes through it unchanged."""
         from oneiros.core.primitives.shaping import broadcast_to
 
-        return [v if isinstance(v, Symbol) else broadcast_to(v, shape=tuple(v.shape)) for v in values]
+        return [
+            v if isinstance(v, Symbol) else broadcast_to(v, shape=tuple(v.shape)) for v in values
+        ]
 
 
 @primitive
@@ -271,7 +302,9 @@ def _(g, y, *operands):
 
 @primitive
 def checkpoint(*operands, body):
-    """The outputs of the graph `body`, which the derivative computes again instead of keeping its inside."""
+    """The outputs of the graph `body`, which the derivative computes again instead of keeping its
+    inside.
+    """
     return _specs(body)
 
 

@@ -1,4 +1,6 @@
-"""Elementwise primitives: one row each. Derivatives take (g, y, *operands); broadcasting is undone around them."""
+"""Elementwise primitives: one row each. Derivatives take (g, y, *operands); broadcasting is undone
+around them.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,7 @@ def _(g, y, x):
 negative = elementwise("negative", lambda g, y, x: -g)
 add = elementwise("add", lambda g, z, x, y: g, lambda g, z, x, y: g)
 subtract = elementwise("subtract", lambda g, z, x, y: g, lambda g, z, x, y: -g)
-multiply = elementwise(
-    "multiply", lambda g, z, x, y: g * _conj(y), lambda g, z, x, y: g * _conj(x)
-)
+multiply = elementwise("multiply", lambda g, z, x, y: g * _conj(y), lambda g, z, x, y: g * _conj(x))
 divide = elementwise(
     "divide",
     lambda g, z, x, y: g / _conj(y),
@@ -118,10 +118,13 @@ def _log_or_zero(x):
 
 def _to_larger(g, x, y):
     """`g` where `x > y`, half of it where they are equal."""
-    return g * (cast(greater(x, y), dtype=spec_of(g).dtype) + 0.5 * cast(equal(x, y), dtype=spec_of(g).dtype))
+    return g * (
+        cast(greater(x, y), dtype=spec_of(g).dtype)
+        + 0.5 * cast(equal(x, y), dtype=spec_of(g).dtype)
+    )
 
 
-# Comparison, logic, bits ---------------------------------------------------------------------------
+# Comparison, logic, bits --------------------------------------------------------------------------
 equal = elementwise("equal", dtype="bool")
 not_equal = elementwise("not_equal", dtype="bool")
 less = elementwise("less", dtype="bool")
@@ -140,7 +143,9 @@ bitwise_and = elementwise("bitwise_and")
 bitwise_or = elementwise("bitwise_or")
 bitwise_xor = elementwise("bitwise_xor")
 shift_left = elementwise("shift_left")
-shift_right = elementwise("shift_right", doc="Arithmetic for signed integers, logical for unsigned.")
+shift_right = elementwise(
+    "shift_right", doc="Arithmetic for signed integers, logical for unsigned."
+)
 select = elementwise(
     "select",
     None,
@@ -149,7 +154,7 @@ select = elementwise(
     doc="`x` where `condition`, else `y`: `select(condition, x, y)`.",
 )
 
-# Rounding and sign -----------------------------------------------------------------------------------
+# Rounding and sign --------------------------------------------------------------------------------
 floor = elementwise("floor", lambda g, y, x: None)
 ceil = elementwise("ceil", lambda g, y, x: None)
 round = elementwise("round", lambda g, y, x: None, doc="To the nearest integer, halves to even.")
@@ -165,7 +170,7 @@ def _abs_vjp(g, y, x):
     return complex(g, g * 0.0) * x / complex(select(still, 1.0, y), y * 0.0)
 
 
-# Exponentials and powers -------------------------------------------------------------------------------
+# Exponentials and powers --------------------------------------------------------------------------
 exp = elementwise("exp", lambda g, y, x: g * _conj(y))
 expm1 = elementwise("expm1", lambda g, y, x: g * (y + 1.0))
 log = elementwise("log", lambda g, y, x: g / _conj(x))
@@ -177,7 +182,7 @@ rsqrt = elementwise("rsqrt", lambda g, y, x: g * y / (x * -2.0))
 cbrt = elementwise("cbrt", lambda g, y, x: g / (y * y * 3.0))
 sigmoid = elementwise("sigmoid", lambda g, y, x: g * (y * (1.0 - y)))
 
-# Trigonometry -------------------------------------------------------------------------------------------
+# Trigonometry -------------------------------------------------------------------------------------
 sin = elementwise("sin", lambda g, y, x: g * _conj(cos(x)))
 cos = elementwise("cos", lambda g, y, x: -g * _conj(sin(x)))
 tan = elementwise("tan", lambda g, y, x: g * (y * y + 1.0))
@@ -191,7 +196,7 @@ arcsinh = elementwise("arcsinh", lambda g, y, x: g * rsqrt(x * x + 1.0))
 arccosh = elementwise("arccosh", lambda g, y, x: g * rsqrt((x - 1.0) * (x + 1.0)))
 arctanh = elementwise("arctanh", lambda g, y, x: g / (1.0 - x * x))
 
-# Special functions ----------------------------------------------------------------------------------------
+# Special functions --------------------------------------------------------------------------------
 erf = elementwise("erf", lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
 erfc = elementwise("erfc", lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * exp(-x * x))
 erfinv = elementwise("erfinv", lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y))
@@ -205,7 +210,9 @@ i0e = elementwise(
 )
 i1e = elementwise(
     "i1e",
-    lambda g, y, x: g * (i0e(x) - y * (sign(x) + 1.0 / select(equal(x, 0), 1.0, x)) - _half_at_zero(x)),
+    lambda g, y, x: (
+        g * (i0e(x) - y * (sign(x) + 1.0 / select(equal(x, 0), 1.0, x)) - _half_at_zero(x))
+    ),
     doc="exp(-|x|) times the modified Bessel function of order 1.",
 )
 
@@ -215,9 +222,13 @@ def _half_at_zero(x):
     return 0.5 * cast(equal(x, 0), dtype=spec_of(x).dtype)
 
 
-# Complex numbers --------------------------------------------------------------------------------------------
-real = elementwise("real", lambda g, y, x: complex(g, g * 0.0) if _is_complex(x) else g, dtype=_real)
-imag = elementwise("imag", lambda g, y, x: complex(g * 0.0, g) if _is_complex(x) else None, dtype=_real)
+# Complex numbers ----------------------------------------------------------------------------------
+real = elementwise(
+    "real", lambda g, y, x: complex(g, g * 0.0) if _is_complex(x) else g, dtype=_real
+)
+imag = elementwise(
+    "imag", lambda g, y, x: complex(g * 0.0, g) if _is_complex(x) else None, dtype=_real
+)
 conj = elementwise("conj", lambda g, y, x: conj(g))
 complex = elementwise(
     "complex",

@@ -54,7 +54,8 @@ def reduce_prod(x, *, axes):
 
 @reduce_prod.vjp
 def _(g, y, x, *, axes):
-    # The product of all others, exact with zeros: cumulative products from both ends of one flat axis.
+    # The product of all others, exact with zeros: cumulative products from both ends of one flat
+    # axis.
     rest = tuple(i for i in range(len(x.shape)) if i not in axes)
     from oneiros.core.primitives.shaping import concatenate, slice, transpose
 
@@ -86,8 +87,12 @@ def _extreme(name, doc):
     return reduce
 
 
-reduce_max = _extreme("reduce_max", "The largest over `axes`, NaN if there is one; ties share the derivative.")
-reduce_min = _extreme("reduce_min", "The smallest over `axes`, NaN if there is one; ties share the derivative.")
+reduce_max = _extreme(
+    "reduce_max", "The largest over `axes`, NaN if there is one; ties share the derivative."
+)
+reduce_min = _extreme(
+    "reduce_min", "The smallest over `axes`, NaN if there is one; ties share the derivative."
+)
 
 
 @primitive
@@ -133,10 +138,14 @@ def cumprod(x, *, axis, reverse):
 
 @cumprod.vjp
 def _(g, y, x, *, axis, reverse):
-    # dx_j = sum over i >= j of g_i * (product up to i without j), with a matrix over (i, j): exact with zeros.
+    # dx_j = sum over i >= j of g_i * (product up to i without j), with a matrix over (i, j): exact
+    # with zeros.
     n = x.shape[axis]
     grown = (*x.shape[:axis], n, *x.shape[axis:])
-    row, column = iota(shape=grown, axis=axis, dtype="int32"), iota(shape=grown, axis=axis + 1, dtype="int32")
+    row, column = (
+        iota(shape=grown, axis=axis, dtype="int32"),
+        iota(shape=grown, axis=axis + 1, dtype="int32"),
+    )
     spread = broadcast_to(reshape(x, shape=(*x.shape[:axis], 1, *x.shape[axis:])), shape=grown)
     # at (j, k): x_k, but 1 in place of x_j; its running product over k is the product without j
     without = cumprod(select(equal(row, column), 1.0, spread), axis=axis + 1, reverse=reverse)
@@ -188,7 +197,9 @@ def argsort(x, *, axis):
 
 @primitive
 def top_k(x, *, k):
-    """The `k` largest of the last axis in falling order, and their int32 indices; of equals the first."""
+    """The `k` largest of the last axis in falling order, and their int32 indices; of equals the
+    first.
+    """
     shape = (*x.shape[:-1], k)
     return Spec(shape, x.dtype), Spec(shape, "int32")
 
@@ -196,5 +207,6 @@ def top_k(x, *, k):
 @top_k.vjp
 def _(g, y, x, *, k):
     zero = broadcast_to(np.zeros((), spec_of(x).dtype), shape=tuple(x.shape))
-    return [None if g[0] is None else scatter_along(zero, y[1], g[0], axis=len(x.shape) - 1, mode="set")]
-
+    return [
+        None if g[0] is None else scatter_along(zero, y[1], g[0], axis=len(x.shape) - 1, mode="set")
+    ]

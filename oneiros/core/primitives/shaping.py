@@ -19,7 +19,9 @@ __all__ = [
 def reshape(x, *, shape):
     """The elements of `x`, in order, as `shape`."""
     if math.prod(x.shape) != math.prod(shape):
-        raise ValueError(f"reshape: {tuple(x.shape)} has {math.prod(x.shape)} elements, {shape} another number")
+        raise ValueError(
+            f"reshape: {tuple(x.shape)} has {math.prod(x.shape)} elements, {shape} another number"
+        )
     return x.but(shape=shape)
 
 
@@ -77,7 +79,10 @@ def _(g, y, x, *, start, stop, strides):
 def pad(x, *, widths, value):
     """`x` with `value` around it: for each axis (before, after, between); negative widths cut."""
     return x.but(
-        shape=[low + high + n + max(n - 1, 0) * between for n, (low, high, between) in zip(x.shape, widths)]
+        shape=[
+            low + high + n + max(n - 1, 0) * between
+            for n, (low, high, between) in zip(x.shape, widths)
+        ]
     )
 
 
@@ -89,7 +94,7 @@ def _(g, y, x, *, widths, value):
 def _unpad(g, shape, widths):
     """The part of `g` that `pad` took from an array of `shape`; zero where padding cut it away."""
     start, stop, strides, back = [], [], [], []
-    for n, (low, high, between), m in zip(shape, widths, g.shape):
+    for n, (low, _, between), m in zip(shape, widths, g.shape):
         step = between + 1
         first = 0 if low >= 0 else -(low // step)  # elements lost at the front
         at = low + first * step
@@ -152,7 +157,9 @@ def slice_axis(x, axis, start, stop):
 
 @primitive
 def dynamic_slice(x, *starts, sizes):
-    """The part of `x` of the shape `sizes` that begins at the integer scalars `starts`, moved inside."""
+    """The part of `x` of the shape `sizes` that begins at the integer scalars `starts`, moved
+    inside.
+    """
     return x.but(shape=sizes)
 
 
@@ -183,7 +190,9 @@ def take(x, indices, *, axis):
 def _(g, y, x, indices, *, axis):
     rank = len(indices.shape)
     if axis:  # bring the picked axes to the front
-        g = transpose(g, order=(*range(axis, axis + rank), *range(axis), *range(axis + rank, len(g.shape))))
+        g = transpose(
+            g, order=(*range(axis, axis + rank), *range(axis), *range(axis + rank, len(g.shape)))
+        )
     front = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
     zero = broadcast_to(_number(0, spec_of(g).dtype), shape=front)
     indices = _clipped(indices, x.shape[axis])
@@ -195,20 +204,27 @@ def _(g, y, x, indices, *, axis):
 
 @primitive
 def gather_nd(x, indices):
-    """`x` at `indices` (..., k), non-negative places in its first k axes; out of range they are clipped."""
+    """`x` at `indices` (..., k), non-negative places in its first k axes; out of range they are
+    clipped.
+    """
     return x.but(shape=(*indices.shape[:-1], *x.shape[indices.shape[-1] :]))
 
 
 @gather_nd.vjp
 def _(g, y, x, indices):
     k = indices.shape[-1]
-    columns = [_clipped(slice_axis(indices, len(indices.shape) - 1, i, i + 1), x.shape[i]) for i in range(k)]
+    columns = [
+        _clipped(slice_axis(indices, len(indices.shape) - 1, i, i + 1), x.shape[i])
+        for i in range(k)
+    ]
     indices = concatenate(*columns, axis=len(indices.shape) - 1) if k else indices
     return [scatter(zeros_of(x), indices, g, mode="add"), None]
 
 
 def _clipped(indices, n):
-    """`indices` moved inside of an axis of length `n`, which is where `take` and its kin found them."""
+    """`indices` moved inside of an axis of length `n`, which is where `take` and its kin found
+    them.
+    """
     from oneiros.core.primitives.elementwise import maximum, minimum
 
     top = np.iinfo(spec_of(indices).dtype).max
@@ -217,7 +233,8 @@ def _clipped(indices, n):
 
 @primitive
 def scatter(x, indices, updates, *, mode):
-    """`x` with `updates` at `indices` (..., k), places in its first k axes; what is out of range is dropped.
+    """`x` with `updates` at `indices` (..., k), places in its first k axes; what is out of range is
+    dropped.
 
     `mode` says how they meet what is there, one after another: set, add, mul, max or min.
     """
@@ -226,8 +243,12 @@ def scatter(x, indices, updates, *, mode):
 
 @scatter.vjp
 def _(g, y, x, indices, updates, *, mode):
-    columns = [slice_axis(indices, len(indices.shape) - 1, i, i + 1) for i in range(indices.shape[-1])]
-    inside = concatenate(*[_is_inside(i, n) for i, n in zip(columns, x.shape)], axis=len(indices.shape) - 1)
+    columns = [
+        slice_axis(indices, len(indices.shape) - 1, i, i + 1) for i in range(indices.shape[-1])
+    ]
+    inside = concatenate(
+        *[_is_inside(i, n) for i, n in zip(columns, x.shape)], axis=len(indices.shape) - 1
+    )
     inside = _all_last(inside, len(updates.shape))
     return _placed(
         g, y, x, updates, mode,
@@ -238,7 +259,9 @@ def _(g, y, x, indices, updates, *, mode):
 
 @primitive
 def gather_along(x, indices, *, axis):
-    """`x` at `indices` along `axis`, place by place in all other axes; out of range they are clipped."""
+    """`x` at `indices` along `axis`, place by place in all other axes; out of range they are
+    clipped.
+    """
     return x.but(shape=indices.shape)
 
 
@@ -250,7 +273,9 @@ def _(g, y, x, indices, *, axis):
 
 @primitive
 def scatter_along(x, indices, updates, *, axis, mode):
-    """`x` with `updates` at `indices` along `axis`, place by place in all other axes; modes as in `scatter`."""
+    """`x` with `updates` at `indices` along `axis`, place by place in all other axes; modes as in
+    `scatter`.
+    """
     return x
 
 
