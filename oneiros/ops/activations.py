@@ -113,7 +113,7 @@ def softsign(x):
     [-0.5, 0.75]
     """
     x = float_of(x)
-    return x / (p.abs(x) + 1.0)
+    return p.divide(x, p.add(p.abs(x), 1.0))
 
 
 @op
@@ -126,7 +126,7 @@ def elu(x, alpha=1.0):
     """
     x = float_of(x)
     above = p.greater(x, 0.0)
-    return p.select(above, x, p.expm1(p.select(above, 0.0, x)) * alpha)
+    return p.select(above, x, p.multiply(p.expm1(p.select(above, 0.0, x)), alpha))
 
 
 @op
@@ -137,7 +137,7 @@ def selu(x):
     >>> [round(v, 4) for v in ops.selu([-1000.0, 1.0]).tolist()]
     [-1.7581, 1.0507]
     """
-    return elu(x, SELU_ALPHA) * SELU_SCALE
+    return p.multiply(elu(x, SELU_ALPHA), SELU_SCALE)
 
 
 @op
@@ -151,7 +151,7 @@ def celu(x, alpha=1.0):
     """
     x = float_of(x)
     above = p.greater(x, 0.0)
-    return p.select(above, x, p.expm1(p.select(above, 0.0, x) / alpha) * alpha)
+    return p.select(above, x, p.multiply(p.expm1(p.divide(p.select(above, 0.0, x), alpha)), alpha))
 
 
 @op
@@ -168,9 +168,10 @@ def gelu(x, approximate=True):
     """
     x = float_of(x)
     if approximate:
-        inner = x * (x * x * (0.044715 * math.sqrt(2 / math.pi)) + math.sqrt(2 / math.pi))
-        return x * (p.tanh(inner) * 0.5 + 0.5)
-    return x * p.erfc(x * -math.sqrt(0.5)) * 0.5
+        a, b = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+        inner = p.multiply(x, p.add(p.multiply(p.multiply(x, x), b), a))
+        return p.multiply(x, p.add(p.multiply(p.tanh(inner), 0.5), 0.5))
+    return p.multiply(p.multiply(x, p.erfc(p.multiply(x, -math.sqrt(0.5)))), 0.5)
 
 
 @gelu.vjp
@@ -194,7 +195,7 @@ def leaky_relu(x, negative_slope=0.2):
     [-0.5, 2.0]
     """
     x = float_of(x)
-    return p.select(p.less(x, 0.0), x * negative_slope, x)
+    return p.select(p.less(x, 0.0), p.multiply(x, negative_slope), x)
 
 
 @op
@@ -217,7 +218,7 @@ def hard_sigmoid(x):
     >>> ops.hard_sigmoid([-4.0, 0.0, 4.0]).tolist()
     [0.0, 0.5, 1.0]
     """
-    return relu6(float_of(x) + 3.0) / 6.0
+    return p.divide(relu6(p.add(float_of(x), 3.0)), 6.0)
 
 
 @op
@@ -229,7 +230,7 @@ def hard_silu(x):
     [-0.0, 0.0, 4.0]
     """
     x = float_of(x)
-    return x * hard_sigmoid(x)
+    return p.multiply(x, hard_sigmoid(x))
 
 
 hard_swish = hard_silu
@@ -268,8 +269,8 @@ def soft_shrink(x, threshold=0.5):
     [-0.5, 0.0, 0.5]
     """
     x = float_of(x)
-    below = p.select(p.less(x, -threshold), x + threshold, 0.0)
-    return p.select(p.greater(x, threshold), x - threshold, below)
+    below = p.select(p.less(x, -threshold), p.add(x, threshold), 0.0)
+    return p.select(p.greater(x, threshold), p.subtract(x, threshold), below)
 
 
 @op
@@ -331,7 +332,7 @@ def squareplus(x, b=4):
     [0.0, 1.0]
     """
     x = float_of(x)
-    return (x + p.sqrt(x * x + b)) * 0.5
+    return p.multiply(p.add(x, p.sqrt(p.add(p.multiply(x, x), b))), 0.5)
 
 
 @op
@@ -343,8 +344,8 @@ def sparse_plus(x):
     [0.0, 0.25, 3.0]
     """
     x = float_of(x)
-    middle = p.maximum(x, -1.0) + 1.0
-    return p.select(p.greater_equal(x, 1.0), x, middle * middle * 0.25)
+    middle = p.add(p.maximum(x, -1.0), 1.0)
+    return p.select(p.greater_equal(x, 1.0), x, p.multiply(p.multiply(middle, middle), 0.25))
 
 
 @op
@@ -355,7 +356,7 @@ def sparse_sigmoid(x):
     >>> ops.sparse_sigmoid([-2.0, 0.0, 3.0]).tolist()
     [0.0, 0.5, 1.0]
     """
-    return p.minimum(p.maximum(float_of(x) * 0.5 + 0.5, 0.0), 1.0)
+    return p.minimum(p.maximum(p.add(p.multiply(float_of(x), 0.5), 0.5), 0.0), 1.0)
 
 
 # Softmax ------------------------------------------------------------------------------------------
@@ -440,9 +441,10 @@ def sparsemax(x, axis=-1):
     (at,) = within(x, axis, "sparsemax")
     falling = p.reverse(p.sort(x, axis=at), axes=(at,))
     shape = tuple(n if i == at else 1 for i, n in enumerate(x.shape))
-    rank = p.iota(shape=shape, axis=at, dtype=dtype_of(x)) + 1.0
+    rank = p.add(p.iota(shape=shape, axis=at, dtype="int32"), 1)
     total = p.cumsum(falling, axis=at, reverse=False)
-    inside = to_dtype(p.greater(falling * rank + 1.0, total), dtype_of(x))
+    reach = p.add(p.multiply(falling, p.cast(rank, dtype=dtype_of(x))), 1.0)
+    inside = to_dtype(p.greater(reach, total), dtype_of(x))
     count = over(p.reduce_sum, inside, (at,))  # the size of the support
-    level = (over(p.reduce_sum, falling * inside, (at,)) - 1.0) / count
-    return p.maximum(x - level, 0.0)
+    level = p.divide(p.subtract(over(p.reduce_sum, p.multiply(falling, inside), (at,)), 1.0), count)
+    return p.maximum(p.subtract(x, level), 0.0)

@@ -163,7 +163,9 @@ def binary_crossentropy(target, output, from_logits=False):
     if from_logits:
         return softplus(output) - output * target
     output = _clipped(output)
-    return -(target * p.log(output) + (1.0 - target) * p.log(1.0 - output))
+    yes = p.multiply(target, p.log(output))
+    no = p.multiply(p.subtract(1.0, target), p.log(p.subtract(1.0, output)))
+    return p.negative(p.add(yes, no))
 
 
 @binary_crossentropy.vjp

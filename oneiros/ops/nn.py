@@ -389,4 +389,4 @@ def psnr(x1, x2, max_val):
         math.prod(x.shape), 1
     )
     peak = to_dtype(array(max_val), dtype_of(x))
-    return p.log10(peak) * 20.0 - p.log10(error) * 10.0
+    return p.subtract(p.multiply(p.log10(peak), 20.0), p.multiply(p.log10(error), 10.0))

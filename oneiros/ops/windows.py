@@ -326,7 +326,7 @@ def average_pool(inputs, pool_size, strides=None, padding="valid", data_format=N
             counts = np.multiply.outer(counts, (1 / np.maximum(inside, 1)).astype(np.float32))
         y = p.multiply(y, array(counts[..., None].astype(np_dtype(dtype_of(y)))))
     else:
-        y = y * (1 / math.prod(window))
+        y = p.multiply(y, 1 / math.prod(window))
     return channels_back(y, first)
 
 

@@ -3,10 +3,11 @@ errors."""
 
 import itertools
 
+import ml_dtypes
 import numpy as np
 import pytest
 from against_keras import check, flat
-from cases_nn import ROWS, WINDOWS
+from cases_nn import ROWS, UNARY, WINDOWS
 
 from oneiros import KerasTensor, ops
 from oneiros.core.autodiff import gradient, is_differentiable
@@ -192,6 +193,25 @@ def test_targets_out_of_range_have_no_loss(backend):
         ops.sparse_categorical_crossentropy(np.int32([-1, 5, 1]), normal(3, 4), from_logits=True)
     )[0]
     assert loss[:2].tolist() == [0, 0] and loss[2] > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *UNARY,
+        "squareplus",
+        "softmax",
+        "log_softmax",
+        "sparsemax",
+        "normalize",
+        "layer_normalization",
+        "rms_normalization",
+        "logsumexp",
+    ],
+)
+def test_half_precision_stays(name, backend):
+    for dtype in ("float16", ml_dtypes.bfloat16):
+        assert flat(getattr(ops, name)(normal(2, 4).astype(dtype)))[0].dtype == dtype
 
 
 def test_top_k_gives_the_first_of_equals(backend):
