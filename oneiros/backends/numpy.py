@@ -418,6 +418,8 @@ def dot_general(x, y, *, contract, batch):
     if is_low(x):
         z = dot_general(x.astype(np.float32), y.astype(np.float32), contract=contract, batch=batch)
         return z.astype(x.dtype)
+    if contract == ((1,), (0,)) and x.ndim == y.ndim == 2:
+        return np.matmul(x, y)
     (cx, cy), (bx, by) = contract, batch
     free_x = [i for i in range(x.ndim) if i not in cx and i not in bx]
     free_y = [i for i in range(y.ndim) if i not in cy and i not in by]

@@ -366,9 +366,13 @@ def promote(*xs, dtype=None, rule=None, keep=False):
     """The operands as arrays of one dtype, by Keras's promotion; plain numbers may stay plain.
 
     At least one operand comes back as an array. `dtype` fixes that dtype; else `rule`, a function
-    of names
-    of dtypes, may change the one that promotion gives. With `keep`, equal dtypes stay as they are.
+    of names of dtypes, may change the one that promotion gives. With `keep`, equal dtypes stay as
+    they are.
     """
+    if len(xs) == 2 and dtype is rule is None and type(xs[0]) is type(xs[1]) not in VARIABLES:
+        x, y = (getattr(x, "dtype", None) for x in xs)
+        if x is not None and x == y and (keep or result_type(dtype_name(x)) == dtype_name(x)):
+            return xs
     xs = [x if type(x) in _NUMBERS else int(x) if type(x) is Unknown else array(x) for x in xs]
     if all(type(x) in _NUMBERS for x in xs):
         xs[0] = array(xs[0])

@@ -40,7 +40,10 @@ class Symbol:
     (None, 4)
     """
 
+    shape: tuple
+    dtype: str
     sparse = ragged = False
+    ragged_rank = row_splits_dtype = None
     __array_ufunc__ = None  # NumPy arrays leave mixed operators to the symbol
 
     def __init__(
@@ -51,9 +54,10 @@ class Symbol:
         ragged=False,
         record_history=True,
         name=None,
-        ragged_rank=None,
-        row_splits_dtype=None,
+        **kwargs,
     ):
+        if kwargs:
+            self._ragged(**kwargs)
         if isinstance(shape, int):
             shape = (shape,)
         self.shape, self.dtype, self.call, self.index = tuple(shape), dtype_name(dtype), None, 0
@@ -61,6 +65,9 @@ class Symbol:
             self.name = name
         if sparse or ragged:
             self.sparse, self.ragged = sparse, ragged
+
+    def _ragged(self, ragged_rank=None, row_splits_dtype=None):
+        self.ragged_rank, self.row_splits_dtype = ragged_rank, row_splits_dtype
 
     @property
     def ndim(self):
@@ -71,10 +78,6 @@ class Symbol:
     @property
     def size(self):
         return None if None in self.shape else math.prod(self.shape)
-
-    @property
-    def T(self):
-        return self.transpose()
 
     @property
     def spec(self):

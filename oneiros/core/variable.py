@@ -42,6 +42,15 @@ class Variable:
     [3.0, 6.0]
     """
 
+    name: str
+    path: str
+    shape: tuple
+    dtype: str
+    aggregation: str
+    synchronization: str
+    regularizer: object
+    constraint: object
+    overwrite_with_gradient: bool
     __array_priority__ = 100
 
     def __init__(
@@ -54,6 +63,7 @@ class Variable:
         aggregation="none",
         synchronization="auto",
         name=None,
+        layout=None,
         **kwargs,
     ):
         if aggregation not in (None, "none", "mean", "sum", "only_first_replica"):
@@ -233,10 +243,6 @@ class Variable:
     @property
     def size(self):
         return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def T(self):
-        return self.transpose()
 
     def __array__(self, dtype=None, copy=None):
         value = backend.to_numpy(self.value)

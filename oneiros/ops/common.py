@@ -3,6 +3,8 @@ statistics."""
 
 from __future__ import annotations
 
+import operator
+
 from oneiros.core import primitives as p
 from oneiros.core.op import dtype_of
 
@@ -18,7 +20,9 @@ def within(x, axis, name, argument="axis"):
     rank = len(x.shape)
     if axis is None:
         return tuple(range(rank))
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    if type(axis) is int and -rank <= axis < rank:
+        return (axis % rank,)
+    given = tuple(axis) if isinstance(axis, (tuple, list)) else (operator.index(axis),)
     for i in given:
         if not -rank <= i < rank:
             raise ValueError(f"{name}: {argument} must be within {rank} axes; got {axis}")

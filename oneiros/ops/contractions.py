@@ -8,9 +8,9 @@ import numpy as np
 
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex, result_type
-from oneiros.core.op import array, dtype_of, op, promote, to_dtype
+from oneiros.core.op import array, dtype_of, op, to_dtype
 from oneiros.core.spec import Unknown, broadcast_shapes
-from oneiros.ops.elementwise import floating
+from oneiros.ops.elementwise import floating, operands
 from oneiros.ops.indexing import diagonal
 from oneiros.ops.shaping import part, place, ravel, sizes
 
@@ -26,17 +26,6 @@ __all__ = [
     "tensordot",
     "vdot",
 ]
-
-
-def _operands(name, *xs, rule=None):
-    """The operands as arrays of one dtype."""
-    xs = promote(*map(array, xs), rule=rule)
-    return xs
-
-
-def _sums(dtype):
-    """Products of int8 add up in int32."""
-    return "int32" if dtype == "int8" else dtype
 
 
 def dot_over(x, y, contract, batch=((), ())):
@@ -72,7 +61,7 @@ def matmul(x1, x2):
     [[1 2]
      [3 4]]
     """
-    x, y = _operands("matmul", x1, x2, rule=None)
+    x, y = operands(x1, x2)
     if dtype_of(x) == "int8":
         x, y = p.cast(x, dtype="int32"), p.cast(y, dtype="int32")
     rank_x, rank_y = len(x.shape), len(y.shape)
@@ -119,7 +108,7 @@ def dot(x1, x2):
     >>> print(ops.dot([1, 2], [3, 4]))
     11
     """
-    x, y = _operands("dot", x1, x2)
+    x, y = operands(x1, x2)
     if not len(x.shape) or not len(y.shape):
         return p.multiply(x, y)
     i, j = len(x.shape) - 1, _max(len(y.shape) - 2, 0)
@@ -135,7 +124,7 @@ def inner(x1, x2):
     >>> print(ops.inner([1, 2], [3, 4]))
     11
     """
-    x, y = _operands("inner", x1, x2)
+    x, y = operands(x1, x2)
     if not len(x.shape) or not len(y.shape):
         return p.multiply(x, y)
     i, j = len(x.shape) - 1, len(y.shape) - 1
@@ -152,7 +141,7 @@ def outer(x1, x2):
     [[3 4]
      [6 8]]
     """
-    x, y = map(ravel.body, _operands("outer", x1, x2))
+    x, y = map(ravel.body, operands(x1, x2))
     return p.multiply(p.reshape(x, shape=(x.shape[0], 1)), p.reshape(y, shape=(1, y.shape[0])))
 
 
@@ -164,7 +153,7 @@ def vdot(x1, x2):
     >>> print(ops.vdot([1, 2], [3, 4]))
     11
     """
-    x, y = map(ravel.body, _operands("vdot", x1, x2))
+    x, y = map(ravel.body, operands(x1, x2))
     _check_inner("vdot", x, 0, y, 0)
     return dot_over(p.conj(x) if is_complex(dtype_of(x)) else x, y, ((0,), (0,)))
 
@@ -179,7 +168,7 @@ def tensordot(x1, x2, axes=2):
     >>> ops.tensordot(ops.ones((2, 3, 4)), ops.ones((4, 3, 5)), ((1, 2), (1, 0))).shape
     (2, 5)
     """
-    x, y = _operands("tensordot", x1, x2)
+    x, y = operands(x1, x2)
     rank_x, rank_y = len(x.shape), len(y.shape)
     if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= _min(rank_x, rank_y):
@@ -206,7 +195,7 @@ def kron(x1, x2):
     >>> print(ops.kron([1, 10], [1, 2]))
     [ 1  2 10 20]
     """
-    x, y = _operands("kron", x1, x2)
+    x, y = operands(x1, x2)
     rank = _max(len(x.shape), len(y.shape))
     pairs = list(zip(*((1,) * (rank - len(v.shape)) + tuple(v.shape) for v in (x, y))))
     x = p.reshape(x, shape=tuple(k for n, _ in pairs for k in (n, 1)))
@@ -228,7 +217,7 @@ def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
 
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = _operands("cross", x1, x2)
+    x, y = operands(x1, x2)
     x, y = moveaxis.body(x, axisa, -1), moveaxis.body(y, axisb, -1)
     for v in (x, y):
         if v.shape[-1] not in (2, 3):
@@ -271,7 +260,7 @@ def cdist(x, y):
     >>> print(ops.cdist([[0.0, 0.0]], [[3.0, 4.0]]))
     [[5.]]
     """
-    x, y = _operands("cdist", x, y, rule=floating)
+    x, y = operands(x, y, floating)
     for v in (x, y):
         if len(v.shape) < 2:
             raise ValueError(

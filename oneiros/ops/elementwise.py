@@ -473,7 +473,7 @@ def fmod(x1, x2):
     >>> print(ops.fmod([-5, 5], 3))
     [-2  2]
     """
-    x1, x2 = _arrays(x1, x2, number)
+    x1, x2 = operands(x1, x2, number)
     rest = p.remainder(p.abs(x1), p.abs(x2))
     return p.select(p.less(x1, 0), p.negative(rest), rest) if _signed(x1) else rest
 
@@ -482,7 +482,7 @@ def _signed(x):
     return not dtype_of(x).startswith(("u", "bool"))
 
 
-def _arrays(x1, x2, rule=None):
+def operands(x1, x2, rule=None):
     """Both operands as arrays of their common dtype, changed by `rule`."""
     x1, x2 = promote(x1, x2, rule=rule)
     if type(x1) in (bool, int, float, complex):
@@ -498,7 +498,7 @@ def fmax(x1, x2):
     >>> print(ops.fmax([1.0, float("nan")], 2.0))
     [2. 2.]
     """
-    return _but_nan(p.maximum, *_arrays(x1, x2))
+    return _but_nan(p.maximum, *operands(x1, x2))
 
 
 @op
@@ -509,7 +509,7 @@ def fmin(x1, x2):
     >>> print(ops.fmin([1.0, float("nan")], 2.0))
     [1. 2.]
     """
-    return _but_nan(p.minimum, *_arrays(x1, x2))
+    return _but_nan(p.minimum, *operands(x1, x2))
 
 
 def _but_nan(choose, x1, x2):
@@ -527,7 +527,7 @@ def hypot(x1, x2):
     >>> print(ops.hypot([3.0], [4.0]))
     [5.]
     """
-    x1, x2 = map(p.abs, _arrays(x1, x2, floating))
+    x1, x2 = map(p.abs, operands(x1, x2, floating))
     large, small = p.maximum(x1, x2), p.minimum(x1, x2)
     endless = p.logical_or(p.equal(x1, math.inf), p.equal(x2, math.inf))
     plain = p.logical_or(p.equal(large, 0), endless)
@@ -544,7 +544,7 @@ def heaviside(x1, x2):
     >>> print(ops.heaviside([-1.0, 0.0, 2.0], 0.5))
     [0.  0.5 1. ]
     """
-    x1, x2 = _arrays(x1, x2, floating)
+    x1, x2 = operands(x1, x2, floating)
     step = p.select(p.less(x1, 0), constant(0, x1), constant(1, x1))
     return p.select(p.isnan(x1), x1, p.select(p.equal(x1, 0), x2, step))
 
@@ -557,7 +557,7 @@ def logaddexp(x1, x2):
     >>> print(ops.logaddexp([-1000.0], [0.0]))
     [0.]
     """
-    x1, x2 = _arrays(x1, x2, floating)
+    x1, x2 = operands(x1, x2, floating)
     return p.add(p.maximum(x1, x2), p.log1p(p.exp(_gap(x1, x2))))
 
 
@@ -569,7 +569,7 @@ def logaddexp2(x1, x2):
     >>> print(ops.logaddexp2([2.0], [2.0]))
     [3.]
     """
-    x1, x2 = _arrays(x1, x2, floating)
+    x1, x2 = operands(x1, x2, floating)
     more = p.log1p(p.exp(p.multiply(_gap(x1, x2), math.log(2.0))))
     return p.add(p.maximum(x1, x2), p.multiply(more, 1 / math.log(2.0)))
 
@@ -607,7 +607,7 @@ def gcd(x1, x2):
     """
     from oneiros.ops.control import while_loop
 
-    x1, x2 = _arrays(x1, x2, _whole("gcd"))
+    x1, x2 = operands(x1, x2, _whole("gcd"))
     shape = np.broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = (p.broadcast_to(p.abs(x), shape=shape) for x in (x1, x2))
 
@@ -640,7 +640,7 @@ def lcm(x1, x2):
     >>> print(ops.lcm([4, 6], 10))
     [20 30]
     """
-    x1, x2 = _arrays(x1, x2, _whole("lcm"))
+    x1, x2 = operands(x1, x2, _whole("lcm"))
     divisor = gcd.body(x1, x2)
     none = p.equal(divisor, 0)
     part = p.floor_divide(p.abs(x1), p.select(none, constant(1, divisor), divisor))
@@ -655,7 +655,7 @@ def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     >>> print(ops.isclose([1.0, 2.0], [1.0, 2.1]))
     [ True False]
     """
-    x1, x2 = _arrays(x1, x2, floating)
+    x1, x2 = operands(x1, x2, floating)
     bound = p.add(p.multiply(p.abs(x2), float(rtol)), float(atol))
     near = p.less_equal(p.abs(p.subtract(x1, x2)), bound)
     near = p.logical_or(p.logical_and(near, p.isfinite(x2)), p.equal(x1, x2))
@@ -724,7 +724,7 @@ def left_shift(x, y):
     >>> print(ops.left_shift([1, 3], 2))
     [ 4 12]
     """
-    return p.shift_left(*_arrays(x, y, _shifted("left_shift")))
+    return p.shift_left(*operands(x, y, _shifted("left_shift")))
 
 
 @op
@@ -735,7 +735,7 @@ def right_shift(x, y):
     >>> print(ops.right_shift([8, -8], 2))
     [ 2 -2]
     """
-    return p.shift_right(*_arrays(x, y, _shifted("right_shift")))
+    return p.shift_right(*operands(x, y, _shifted("right_shift")))
 
 
 @op

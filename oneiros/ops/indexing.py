@@ -17,7 +17,7 @@ from oneiros.core.graph import STACK
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
 from oneiros.core.spec import Unknown
 from oneiros.core.symbol import Symbol
-from oneiros.ops.elementwise import constant
+from oneiros.ops.elementwise import constant, operands
 from oneiros.ops.shaping import part, place, ravel, sizes
 
 __all__ = [
@@ -411,15 +411,7 @@ def where(condition, x1=None, x2=None):
         return nonzero.body(condition)
     if x1 is None or x2 is None:
         raise ValueError("where: give both x1 and x2, or none of them")
-    x1, x2 = promote(x1, x2)
-    return p.select(to_dtype(array(condition), "bool"), *_both(x1, x2))
-
-
-def _both(x1, x2):
-    """Two promoted operands with plain numbers as arrays, which have the other's dtype."""
-    if type(x1) in (bool, int, float, complex):
-        return constant(x1, x2), x2
-    return x1, constant(x2, x1) if type(x2) in (bool, int, float, complex) else x2
+    return p.select(to_dtype(array(condition), "bool"), *operands(x1, x2))
 
 
 @op
@@ -437,14 +429,11 @@ def select(condlist, choicelist, default=0):
         )
     if not len(condlist):
         raise ValueError("select: condlist must not be empty")
-    *choices, result = promote(*choicelist, default)
+    parts = promote(*choicelist, default)
+    model = next(x for x in parts if hasattr(x, "dtype"))
+    *choices, result = (x if hasattr(x, "dtype") else constant(x, model) for x in parts)
     for condition, choice in zip(list(condlist)[::-1], choices[::-1]):
-        pair = (
-            _both(choice, result)
-            if hasattr(choice, "dtype") or hasattr(result, "dtype")
-            else (array(choice), array(result))
-        )
-        result = p.select(to_dtype(array(condition), "bool"), *pair)
+        result = p.select(to_dtype(array(condition), "bool"), choice, result)
     return result
 
 
