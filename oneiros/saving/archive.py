@@ -17,15 +17,10 @@ import tempfile
 import zipfile
 import zlib
 
-from oneiros.core.registry import (
-    ConfigError,
-    deserialize_keras_object,
-    object_sharing,
-    serialize_keras_object,
-)
+from oneiros.core.registry import object_sharing, serialize_keras_object
 from oneiros.core.scopes import deferred_values
 from oneiros.saving import hdf5, hdf5_writer
-from oneiros.saving.legacy import modern
+from oneiros.saving.legacy import model_of, modern
 from oneiros.saving.stores import budget_of, find_in, node_of, replacing
 from oneiros.saving.weights import load_state, own_state, walk
 
@@ -130,12 +125,7 @@ def load_archive(filepath, custom_objects=None, compile=True, safe_mode=True):
         if not compile and isinstance(config, dict):
             config.pop("compile_config", None)
         with deferred_values(members.size + (1 << 30)), object_sharing():
-            try:
-                model = deserialize_keras_object(config, custom_objects, safe_mode)
-            except ConfigError as error:
-                raise ConfigError(f"{filepath}: {error}") from error
-            if not hasattr(model, "compile"):
-                raise ValueError(f"{filepath}: its {CONFIG} describes {model!r:.200}, not a model")
+            model = model_of(config, filepath, custom_objects, safe_mode)
             _load_weights(model, members, filepath)
     return model
 
@@ -156,10 +146,10 @@ def _load_weights(model, members, filepath, skip_mismatch=False, skip=()):
     budget = budget_of(model)
     with members.source(WEIGHTS, budget) as source:
         try:
-            root = hdf5.read(source, budget + source.size)
+            find = find_in(hdf5.read(source, budget + source.size))
         except hdf5.Broken as error:
             raise ValueError(f"{filepath}: its member '{WEIGHTS}' is broken: {error}") from error
-        load_state(model, find_in(root), filepath, skip_mismatch, skip, members.load_assets)
+        load_state(model, find, filepath, skip_mismatch, skip, members.load_assets)
 
 
 def _json(members, name, limit, filepath):

@@ -23,7 +23,7 @@ from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import SLACK, budget_of, opened, replacing
 from oneiros.saving.weights import report
 
-__all__ = ["is_legacy", "load_legacy", "load_legacy_weights", "modern", "save_legacy"]
+__all__ = ["is_legacy", "load_legacy", "load_legacy_weights", "model_of", "modern", "save_legacy"]
 
 
 # Reading
@@ -40,14 +40,22 @@ def load_legacy(filepath, custom_objects=None, compile=True, safe_mode=True):
             )
         config = _json(attrs["model_config"], filepath, "model_config")
         with deferred_values(SLACK + (1 << 30)):
-            try:
-                model = deserialize_keras_object(modern(config), custom_objects, safe_mode)
-            except ConfigError as error:
-                raise ConfigError(f"{filepath}: {error}") from error
+            model = model_of(modern(config), filepath, custom_objects, safe_mode)
             _load(model, root, filepath, budget_of(model))
             if compile and "training_config" in attrs:
                 training = _json(attrs["training_config"], filepath, "training_config")
                 _compile(model, training, root, filepath, custom_objects)
+    return model
+
+
+def model_of(config, filepath, custom_objects, safe_mode):
+    """The model that a file's config describes."""
+    try:
+        model = deserialize_keras_object(config, custom_objects, safe_mode)
+    except ConfigError as error:
+        raise ConfigError(f"{filepath}: {error}") from error
+    if not hasattr(model, "compile"):
+        raise ValueError(f"{filepath}: its config describes {model!r:.200}, not a model")
     return model
 
 
