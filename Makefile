@@ -33,7 +33,7 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q --doctest-modules oneiros
+	ONEIROS_BACKEND=numpy $(BIN)/python -m pytest -q -n 2 --doctest-modules oneiros
 	$(BIN)/python -m oneiros.testing numpy
 	$(BIN)/python -m oneiros.testing jax --quick
 	$(BIN)/python benchmarks/run.py --smoke
