@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 
+from oneiros import layers
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.registry import (
     READ_AS,
@@ -19,6 +20,7 @@ from oneiros.core.registry import (
     serialize_keras_object,
 )
 from oneiros.core.scopes import deferred_values
+from oneiros.models.op_names import function_of
 from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import SLACK, budget_of, opened, replacing
 from oneiros.saving.weights import report
@@ -88,18 +90,18 @@ def _load(model, root, filepath, budget, by_name=False, skip_mismatch=False):
     rows = [(name, _arrays(group, name)) for name in _names(group, "layer_names")]
     top = "top_level_model_weights"
     own = _arrays(group, top) if top in group else []
-    layers = [y for y in model.layers if _weights(y)]
+    holders = [y for y in model.layers if _weights(y)]
     if by_name:
         stored = dict(rows)
-        pairs = [(y, y.name, stored[y.name]) for y in layers if y.name in stored]
+        pairs = [(y, y.name, stored[y.name]) for y in holders if y.name in stored]
     else:
         rows = [row for row in rows if row[1]]
-        if len(rows) != len(layers):
+        if len(rows) != len(holders):
             raise ValueError(
-                f"{filepath} has weights of {len(rows)} layers; the model has {len(layers)}: "
-                f"{[y.name for y in layers]}; the file's are {[name for name, _ in rows]}"
+                f"{filepath} has weights of {len(rows)} layers; the model has {len(holders)}: "
+                f"{[y.name for y in holders]}; the file's are {[name for name, _ in rows]}"
             )
-        pairs = [(y, *row) for y, row in zip(layers, rows)]
+        pairs = [(y, *row) for y, row in zip(holders, rows)]
     failed = [f for y, name, arrays in pairs if (f := _give(y, name, _weights(y), arrays))]
     if own and (f := _give(model, top, model._own_variables(), own)):
         failed.append(f)
@@ -232,6 +234,10 @@ def _modern_row(row):
     if not isinstance(row, dict) or not isinstance(row.get("inbound_nodes", []), list):
         raise ValueError("a layer of the model's config is not an object with calls")
     nodes = [n if isinstance(n, dict) else _modern_node(n) for n in row.get("inbound_nodes", [])]
+    name = row.get("class_name")
+    if "module" not in row and isinstance(name, str) and not hasattr(layers, name):
+        if function_of(name) is not None:  # an op, of which these files do not say so
+            row = {**row, "module": "keras.src.ops"}
     return {**modern(row), "inbound_nodes": nodes}
 
 

@@ -80,9 +80,16 @@ def attentive(k):
 
 def embedded(k):
     x = k.layers.Input((6,), dtype="int32")
-    y = k.layers.Embedding(10, 4, mask_zero=True)(x)
+    y = k.layers.Embedding(10, 4)(x)
     y = k.layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d")(y)
     return k.Model(x, k.layers.PReLU(shared_axes=[1])(y), name="embedded")
+
+
+def masked(k):
+    x = k.layers.Input((6,), dtype="int32")
+    y = k.layers.Embedding(10, 4, mask_zero=True)(x)
+    y = k.layers.Bidirectional(k.layers.LSTM(3, return_sequences=True), merge_mode="sum")(y)
+    return k.Model(x, k.layers.GlobalAveragePooling1D()(y), name="masked")
 
 
 def half(k):
@@ -102,6 +109,7 @@ MODELS = {
         recurrent,
         attentive,
         embedded,
+        masked,
         half,
     )
 }
@@ -110,6 +118,7 @@ INPUT = {
     recurrent: (5, 4),
     attentive: (5, 4),
     embedded: (6,),
+    masked: (6,),
 }
 
 
@@ -117,7 +126,7 @@ def inputs(build, batch=2, seed=0):
     """A batch for a model."""
     rng = np.random.default_rng(seed)
     shape = (batch, *INPUT.get(build, (4,)))
-    if build is embedded:
+    if build in (embedded, masked):
         return rng.integers(0, 10, shape).astype("int32")
     return rng.normal(size=shape).astype("float32")
 
