@@ -63,7 +63,8 @@ class StatelessScope(_Scope):
     >>> import oneiros
     >>> v = oneiros.Variable([1.0])
     >>> with oneiros.StatelessScope([(v, [5.0])]) as scope:
-    ...     v.assign_add([1.0]);  print(float(v.value[0]))
+    ...     _ = v.assign_add([1.0])
+    ...     print(float(v.value[0]))
     6.0
     >>> float(v.value[0]), float(scope.get_current_value(v)[0])
     (1.0, 6.0)

@@ -37,7 +37,7 @@ class Variable:
 
     >>> import oneiros
     >>> v = oneiros.Variable([1.0, 2.0], name="scale")
-    >>> v.assign(v * 3)
+    >>> _ = v.assign(v * 3)
     >>> v.numpy().tolist()
     [3.0, 6.0]
     """

@@ -43,14 +43,19 @@ def test_every_name_of_keras_is_there():
 @pytest.mark.parametrize(
     "environ, expected",
     [
-        ({}, "torch"),
+        ({}, "numpy"),
         ({"KERAS_BACKEND": "tensorflow"}, "tensorflow"),
-        ({"KERAS_BACKEND": "tensorflow", "ONEIROS_BACKEND": "numpy"}, "numpy"),
+        ({"KERAS_BACKEND": "tensorflow", "ONEIROS_BACKEND": "jax"}, "jax"),
     ],
 )
 def test_the_backend_comes_from_the_environment_then_the_file(tmp_path, environ, expected):
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
     assert started_with(tmp_path, **environ)[0] == expected
+
+
+def test_a_backend_in_the_file_that_is_not_here_counts_for_nothing(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "nowhere"}')
+    assert started_with(tmp_path)[0] == "jax"
 
 
 def test_without_any_setting_the_backend_is_jax_and_nothing_is_written(tmp_path):
