@@ -82,7 +82,7 @@ def embedded(k):
     x = k.layers.Input((6,), dtype="int32")
     y = k.layers.Embedding(10, 4)(x)
     y = k.layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d")(y)
-    return k.Model(x, k.layers.PReLU(shared_axes=[1])(y), name="embedded")
+    return k.Model(x, k.layers.UnitNormalization()(y), name="embedded")
 
 
 def masked(k):
