@@ -162,7 +162,9 @@ def test_ops_go_both_ways(name, tmp_path):
 
 def test_a_lambda_that_keras_wrote_is_replaced_by_name(tmp_path):
     x = keras.layers.Input((4,))
-    theirs = keras.Model(x, keras.layers.Lambda(lambda x: x * 2, name="twice")(x))
+    theirs = keras.Model(
+        x, keras.layers.Lambda(lambda x: x * 2, output_shape=(4,), name="twice")(x)
+    )
     theirs.save(tmp_path / "m.keras")
     for safe_mode in (True, False):
         with pytest.raises(ValueError, match=r"Lambda 'twice'.*custom_objects=\{'twice'"):
