@@ -153,7 +153,14 @@ class Heads(Layer):
         fold = _Folded(q, k, self.attention_axes)
         drop = training and self.dropout > 0
         q, k, v = fold.rows(q), fold.rows(k), fold.rows(v)
-        if drop or return_attention_scores or not fold.plain:
+        # as in Keras: rows without any key give zeros where it is written out, else the mean of all values
+        if (
+            drop
+            or return_attention_scores
+            or not fold.plain
+            or self.dropout > 0
+            and mask is not None
+        ):
             y, scores = self._written_out(q, k, v, fold.mask(mask), drop)
         else:
             y, scores = self._plain(q, k, v, fold.mask(mask)), None
@@ -414,9 +421,11 @@ class GroupedQueryAttention(Heads):
     seed: int = None
 
     hides_queries = True
+    stored = {}  # the penalty falls on its own outputs, too
 
     def _ready(self):
         super()._ready()
+        self._activity_regularizer = self.activity_regularizer
         if self.num_query_heads % self.num_key_value_heads:
             raise ValueError(
                 f"`num_query_heads` must be divisible by `num_key_value_heads`; got {self.num_query_heads} and "

@@ -16,7 +16,7 @@ from oneiros.core.naming import snake_case
 from oneiros.core.op import infer
 from oneiros.core.registry import deserialize_keras_object
 from oneiros.core.scopes import STATE, StatelessScope
-from oneiros.core.spec import dtype_name
+from oneiros.core.spec import Unknown, dtype_name
 from oneiros.core.symbol import Symbol
 from oneiros.core.variable import Variable
 from oneiros.layers.base import InputSpec, Layer
@@ -199,7 +199,7 @@ class RNN(Layer):
             )
             ends.append(end)
         output, states = xs, ends if stacked else ends[0]
-        if self.stateful:
+        if self.stateful and not getattr(STACK.top, "abstract", False):
             for variable, x in zip(tree.flatten(self.states), tree.flatten(states)):
                 variable.assign(x)
         if seen is not None and self.zero_output_for_mask:
@@ -212,7 +212,7 @@ class RNN(Layer):
     def _first_states(self, sequences, given):
         """The states before the first step, a list (of lists where cells are stacked)."""
         shape = tuple(sequences.shape)
-        if given is None and not self.stateful:
+        if given is None and (not self.stateful or isinstance(shape[0], Unknown)):
             return self._initial_state(shape)
         if given is None:
             held = tree.flatten(self.states)[0].shape[0]

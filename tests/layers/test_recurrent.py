@@ -1,5 +1,6 @@
 """Recurrent layers against Keras: outputs, masks, states, configs, weights; derivatives; wrong input."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -161,16 +162,18 @@ def test_initial_states_may_be_symbols():
 )
 def test_a_stateful_layer_goes_on_where_it_was(make, backend):
     ours, theirs = pair(make, X)
-    for layer in (ours, theirs):
-        layer.reset_state()
-    for _ in range(3):
+    ours.reset_state()
+    for v in keras.tree.flatten(theirs.states):  # Keras cannot reset those of stacked cells
+        v.assign(np.zeros(v.shape))
+    first = backends.to_numpy(ours(X)[0])
+    theirs(X)
+    for _ in range(2):
         assert_same_outputs(ours, theirs, X)
     assert [v.path.split("/")[-1] for v in tree.flatten(ours.states)] == ["rnn_state"] * len(
         tree.flatten(ours.states)
     )
     ours.reset_states()
-    theirs.reset_states()
-    assert_same_outputs(ours, theirs, X)
+    np.testing.assert_array_equal(ours(X)[0], first)
 
 
 def test_states_are_no_weights_and_not_trained():
@@ -325,16 +328,12 @@ def test_time_distributed_passes_the_mask_of_inner_steps(steps, backend):
 
 # Derivatives ---------------------------------------------------------------------------------------------------------
 DERIVED = {
-    **{n: lambda n=n: getattr(layers, n)(3, dtype="float64", **ALL) for n in KINDS},
-    "GRU-reset-before": lambda: layers.GRU(
-        3, reset_after=False, go_backwards=True, dtype="float64"
-    ),
-    "LSTM-unrolled": lambda: layers.LSTM(3, unroll=True, dtype="float64"),
-    "Bidirectional": lambda: layers.Bidirectional(layers.GRU(3, dtype="float64"), dtype="float64"),
-    "stack": lambda: layers.RNN(
-        [layers.LSTMCell(3, dtype="float64"), layers.GRUCell(2, dtype="float64")], dtype="float64"
-    ),
-    "any": lambda: layers.RNN(Doubled(), dtype="float64"),
+    **{n: lambda n=n: getattr(layers, n)(3, **ALL) for n in KINDS},
+    "GRU-reset-before": lambda: layers.GRU(3, reset_after=False, go_backwards=True),
+    "LSTM-unrolled": lambda: layers.LSTM(3, unroll=True),
+    "Bidirectional": lambda: layers.Bidirectional(layers.GRU(3)),
+    "stack": lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)]),
+    "any": lambda: layers.RNN(Doubled()),
 }
 
 
@@ -342,7 +341,7 @@ class Doubled(layers.LSTMCell):
     """A cell that overrides the call, so that it is run step by step."""
 
     def __init__(self):
-        super().__init__(3, dtype="float64")
+        super().__init__(3)
 
     def call(self, inputs, states, training=False):
         y, states = super().call(inputs, states)
@@ -353,7 +352,7 @@ class Doubled(layers.LSTMCell):
 @pytest.mark.parametrize("make", DERIVED.values(), ids=list(DERIVED))
 def test_derivatives_are_right(make, masked, backend):
     layer = make()
-    layer(X.astype("float64"))
+    layer(X)
     assert_right_derivatives(layer, X, **({"mask": MASK} if masked else {}))
 
 
