@@ -109,7 +109,7 @@ class Heads(Layer):
                 f"value_shape={tuple(value_shape)} and key_shape={tuple(key_shape)}"
             )
 
-    def compute_mask(self, query, previous_mask):
+    def compute_mask(self, inputs, previous_mask):
         return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else previous_mask
 
     def _give_masks(self, first, outputs, masks):
@@ -126,6 +126,23 @@ class Heads(Layer):
             **super().get_config(),
             "activity_regularizer": Regularizer.plain(self._activity_regularizer),
         }
+
+    def compute_output_spec(
+        self,
+        query,
+        value,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+        use_causal_mask=False,
+    ):
+        """Symbols with the shapes and dtypes of the outputs."""
+        inputs = (query, value) if key is None else (query, value, key)
+        return super().compute_output_spec(*inputs, return_attention_scores=return_attention_scores)
 
     # Running --------------------------------------------------------------------------------------
     def call(
@@ -562,9 +579,15 @@ class Attention(Layer):
             ops.tanh(pairs if self.scale is None else self.scale * pairs), -1
         )
 
-    def compute_mask(self, inputs, previous_mask=None):
-        self._check(inputs, previous_mask)
-        return None if previous_mask is None else previous_mask[0]
+    def compute_mask(self, inputs, mask=None):
+        self._check(inputs, mask)
+        return None if mask is None else mask[0]
+
+    def compute_output_spec(
+        self, inputs, mask=None, return_attention_scores=False, training=None, use_causal_mask=False
+    ):
+        """Symbols with the shapes and dtypes of the outputs."""
+        return super().compute_output_spec(inputs, return_attention_scores=return_attention_scores)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], input_shape[1][-1])

@@ -178,8 +178,8 @@ class RNN(Layer):
             return super()._declared_outputs(plan, args, kwargs, values)
         return None
 
-    def compute_mask(self, inputs, previous_mask):
-        mask = tree.flatten(previous_mask)[0] if previous_mask is not None else None
+    def compute_mask(self, _, mask):
+        mask = tree.flatten(mask)[0] if mask is not None else None
         mask = mask if self.return_sequences else None
         return [mask, *[None] * len(self.state_size)] if self.return_state else mask
 
@@ -208,6 +208,16 @@ class RNN(Layer):
         if self.return_sequences:
             output = _time_first(ops.flip(output, 0) if self.go_backwards else output)
         return (output, *states) if self.return_state else output
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """`(last output, outputs of all steps, last states)` of the loop alone, in the order of the steps made."""
+        xs, seen = _time_first(sequences), None if mask is None else _time_first(mask)
+        states = tree.pack_sequence_as(
+            self._initial_state(sequences.shape), tree.flatten(initial_state)
+        )
+        outputs, states = self._along(self.cell, xs, states, seen, training, whole=True)
+        outputs = ops.flip(outputs, 0) if self.go_backwards else outputs
+        return outputs[-1], _time_first(outputs), states
 
     def _first_states(self, sequences, given):
         """The states before the first step, a list (of lists where cells are stacked)."""
@@ -397,8 +407,18 @@ class OneCell(RNN):
 
     fields = {}
     cell_class = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "fields" in cls.__dict__:
+            cls.__annotations__ = {name: kind for name, (kind, _) in cls.fields.items()}
+
     config_without = ("use_cudnn",)
     config_also = ("zero_output_for_mask",)
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(config)
 
     def adopt(self, zero_output_for_mask=False, **options):
         super().adopt(**options)

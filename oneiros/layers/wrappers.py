@@ -244,12 +244,8 @@ class Bidirectional(Layer):
     def _declared_outputs(self, plan, args, kwargs, values):
         return None
 
-    def compute_mask(self, inputs, previous_mask):
-        mask = (
-            tree.flatten(previous_mask)[0]
-            if self.return_sequences and previous_mask is not None
-            else None
-        )
+    def compute_mask(self, _, mask):
+        mask = tree.flatten(mask)[0] if self.return_sequences and mask is not None else None
         return (mask, mask) if self.merge_mode is None else mask
 
     def get_config(self):
