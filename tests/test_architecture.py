@@ -41,6 +41,7 @@ PLACE = {room: level for level, line in enumerate(ORDER.split("\n")) for room in
 
 # Imports inside functions, at the time of use, of rooms that are not below.
 UPWARD = {
+    ("saving", "models"): "names of ops in old files",
     ("core", "ops"): "a list of arrays is stacked, a symbol's operators are ops",
     ("core", "initializers"): "a variable's initializer may be given by name",
     ("config", "dtype_policies"): "the default dtype policy is a setting",

@@ -20,7 +20,6 @@ from oneiros.core.registry import (
     serialize_keras_object,
 )
 from oneiros.core.scopes import deferred_values
-from oneiros.models.op_names import function_of
 from oneiros.saving import hdf5, hdf5_writer
 from oneiros.saving.stores import SLACK, budget_of, opened, replacing
 from oneiros.saving.weights import report
@@ -231,6 +230,8 @@ def modern(config):
 
 def _modern_row(row):
     """A layer of a functional model, with its calls."""
+    from oneiros.models.op_names import function_of
+
     if not isinstance(row, dict) or not isinstance(row.get("inbound_nodes", []), list):
         raise ValueError("a layer of the model's config is not an object with calls")
     nodes = [n if isinstance(n, dict) else _modern_node(n) for n in row.get("inbound_nodes", [])]
