@@ -915,7 +915,7 @@ def _metric_results(model, state):
 
 
 def _results_function(model, variables):
-    from oneiros.core.graph import Trace, trace
+    from oneiros.core.graph import trace
     from oneiros.core.op import array
     from oneiros.core.scopes import StatelessScope
     from oneiros.core.spec import Spec
@@ -930,7 +930,6 @@ def _results_function(model, variables):
         made = [array(v) for v in logs.values()]
         return [v if isinstance(v, Symbol) else _constant_symbol(v) for v in made]
 
-    _ = Trace
     try:
         graph = trace(results, [Spec(v.shape, v.dtype) for v in variables])
         return names, backend.current().compile(graph)
