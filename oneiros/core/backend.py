@@ -77,6 +77,14 @@ class Backend:
         """The storage after `value` was put into it."""
         return value
 
+    def lend(self, storage):
+        """The array in a variable's storage for a loop that may write into it."""
+        return self.copy(storage)
+
+    def take_back(self, storage, value):
+        """The storage of a variable after a loop left `value` in it."""
+        return value
+
     def is_abstract(self, x):
         """Whether `x` stands for a value inside the framework's own tracing."""
         return False

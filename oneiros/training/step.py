@@ -115,8 +115,8 @@ class State:
     def take(self):
         """The values as a flat list, owned by the loop until `release`."""
         if self.values is None:
-            copy = backend.current().copy
-            self.values = [copy(v._lease_value(self)) for v in self.flat]
+            lend = backend.current().lend
+            self.values = [lend(v._lease_value(self)) for v in self.flat]
             for v in self.flat:
                 v._lease = self
         return self.values
@@ -126,9 +126,10 @@ class State:
         values, self.values = self.values, None
         if values is None:
             return
+        take_back = backend.current().take_back
         for v, x in zip(self.flat, values):
             if v._lease is self:
-                v._value, v._lease = x, None
+                v._value, v._lease = take_back(v._value, x), None
 
     def group(self, name):
         return self.values[self.slices[name]]

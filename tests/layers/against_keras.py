@@ -54,9 +54,12 @@ def assert_comes_back(layer, *inputs, **kwargs):
 
 
 def _comparable(config):
-    """The config as JSON, without the layer's own made-up name."""
-    config = json.loads(json.dumps(config))
-    return {k: v for k, v in (config or {}).items() if k != "name"}
+    """The config as JSON, without the made-up names of the layer and of those in it."""
+
+    def unnamed(found):
+        return {k: v for k, v in found.items() if k != "name"}
+
+    return json.loads(json.dumps(config or {}), object_hook=unnamed)
 
 
 def assert_right_derivatives(layer, *inputs, **kwargs):

@@ -105,9 +105,9 @@ def test_objects_are_written_as_by_keras_and_come_back(name, registered):
 
 
 def forget_name(config):
-    """Layers' made-up names depend on what was made before."""
+    """Made-up names of layers and optimizers depend on what was made before."""
     if isinstance(config, dict) and isinstance(config.get("config"), dict):
-        if config.get("module") == "keras.layers":
+        if config.get("module") in ("keras.layers", "keras.optimizers"):
             config["config"].pop("name", None)
 
 
