@@ -127,7 +127,7 @@ def _checkpoint(*operands, body):
     return tuple(jax.checkpoint(lambda *a: tuple(body(*a)))(*operands))
 
 
-def _with_gradient(*operands, outputs, gradient):
+def _with_gradient(*operands, outputs, wrt, gradient):
     """The outputs, with JAX's own derivative replaced by the given one."""
 
     @jax.custom_vjp
@@ -138,12 +138,9 @@ def _with_gradient(*operands, outputs, gradient):
         return values[:outputs], values
 
     def backward(values, g):
-        cotangents = gradient(*g)
-        zeros = [jnp.zeros_like(v) for v in values[:outputs]]
-        return (
-            *zeros,
-            *[jnp.zeros_like(v) if c is None else c for v, c in zip(values[outputs:], cotangents)],
-        )
+        g = [jnp.zeros_like(y) if v.dtype == jax.dtypes.float0 else v for v, y in zip(g, values)]
+        rest = values[outputs + wrt :]
+        return (*[None] * outputs, *gradient(*g, *rest), *[None] * len(rest))
 
     passed.defvjp(forward, backward)
     return passed(*operands)

@@ -583,7 +583,7 @@ KERNELS |= {
     p.scan: scan,
     p.checkpoint: lambda *operands, body: tuple(runnable(body)(*operands)),
     p.barrier: lambda *operands: operands,
-    p.with_gradient: lambda *operands, outputs, gradient: operands[:outputs],
+    p.with_gradient: lambda *operands, outputs, wrt, gradient: operands[:outputs],
 }
 
 SILENT = {

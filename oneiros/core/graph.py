@@ -39,6 +39,8 @@ class Trace:
         keep: Names of composite ops to record whole instead of running their bodies.
     """
 
+    abstract = False  # whether only shapes are wanted
+
     def __init__(self, keep=()):
         self.keep, self.calls, self.memo, self.outer = keep, [], {}, None
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from oneiros.core import backend, tree
 from oneiros.core import primitives as p
+from oneiros.core.autodiff import is_differentiable
 from oneiros.core.dtypes import is_float, np_dtype, standardize_dtype
 from oneiros.core.graph import STACK, Graph, Trace
 from oneiros.core.op import VARIABLES, array, op, to_dtype, unwrap
@@ -561,32 +562,50 @@ class custom_gradient:
     def __call__(self, *args, **kwargs):
         if STACK.top is None and builtins.any(isinstance(a, Symbol) for a in args):
             return _custom_gradient_op(self, args, kwargs)
-        values = [array(unwrap(a)) if hasattr(unwrap(a), "dtype") else a for a in args]
-        owner = None
+        leaf = lambda a: array(unwrap(a)) if hasattr(unwrap(a), "dtype") else a
+        values = [tree.map_structure(leaf, a) for a in args]
+        arrays = [v for v in tree.flatten(values) if hasattr(v, "dtype")]
         if STACK.top is None:
-            owner = backend.owner(
-                {type(v) for v in values if hasattr(v, "dtype")}, "custom_gradient"
-            )
+            owner = backend.owner({type(v) for v in arrays}, "custom_gradient")
             own = getattr(owner, "custom_gradient", None)
             if own is not None:
                 return own(self.f, values, kwargs)
         result, grad = self.f(*values, **kwargs)
-        if STACK.top is None:
+        if STACK.top is None or STACK.top.abstract:
             return result
         outputs = [_symbol(array(y)) for y in tree.flatten(result)]
-        operands = [v for v in values if isinstance(v, Symbol)]
-
-        def gradient(*g):
-            made = _call_grad(grad, g, values)
-            flat = list(made) if isinstance(made, (tuple, list)) else [made]
-            by_position = dict(zip([i for i, v in enumerate(values) if hasattr(v, "dtype")], flat))
-            return [by_position.get(i) for i, v in enumerate(values) if isinstance(v, Symbol)]
-
-        made = p.with_gradient(*outputs, *operands, outputs=len(outputs), gradient=gradient)
+        wrt = [v for v in arrays if is_differentiable(v)]
+        given = lambda *g: _matching(_call_grad(grad, g), tree.flatten(values))
+        (gradient,), outer = _share([_callee(given, outputs)[0]], outputs)
+        made = p.with_gradient(
+            *outputs, *wrt, *outer, outputs=len(outputs), wrt=len(wrt), gradient=gradient
+        )
         return tree.pack_sequence_as(result, list(made))
 
 
-def _call_grad(grad, g, args):
+def _matching(grads, values):
+    """What the user's `grad` returned, as the cotangents of the floating symbols among `values`."""
+    grads, arrays = tree.flatten(grads), [v for v in values if hasattr(v, "dtype")]
+    if len(grads) not in (len(values), len(arrays)):
+        raise ValueError(
+            f"custom_gradient: grad must return one derivative for each of {len(values)} arguments; "
+            f"got {len(grads)}"
+        )
+    made = []
+    for i, (g, x) in enumerate(zip(grads, values if len(grads) == len(values) else arrays)):
+        if not is_differentiable(x):
+            continue
+        g = np.zeros((), np_dtype(x.dtype)) if g is None else to_dtype(array(g), x.dtype)
+        if tuple(g.shape) not in ((), tuple(x.shape)):
+            raise ValueError(
+                f"custom_gradient: grad returned an array of shape {tuple(g.shape)} for argument "
+                f"{i} of shape {tuple(x.shape)}"
+            )
+        made.append(g if tuple(g.shape) == tuple(x.shape) else p.broadcast_to(g, shape=x.shape))
+    return made
+
+
+def _call_grad(grad, g):
     """What the user's `grad` returns for the cotangents `g`, by either of its two forms."""
     import inspect
 

@@ -649,8 +649,10 @@ def control_rows():
     body = graphs(((3,), None), ((3,), None), body=lambda x, y: [p.sin(p.multiply(x, y)), p.exp(y)])
     yield Row("checkpoint", (real(3), real(3)), body, lambda x, y, **_: (np.sin(x * y), np.exp(y)))
     yield Row("barrier", (real(3), real(2)), {}, lambda x, y: (x, y))
-    yield Row("with_gradient", (real(3), real(3)), {"outputs": 1, "gradient": lambda g: [g]},
-              lambda x, y, **_: x, lambda x, *_: x, grad=False)  # fmt: skip
+    given = graphs(((3,), None), ((3,), None), gradient=lambda g, z: [p.multiply(g, p.cos(z))])
+    yield Row("with_gradient", (real(3), real(3), real(3)),
+              lambda d: {**given(d), "outputs": 1, "wrt": 1}, lambda x, *_, **__: x,
+              grad=False)  # fmt: skip
 
 
 def noise_rows():

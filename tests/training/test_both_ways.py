@@ -80,7 +80,7 @@ class Branching(oneiros.Layer):
 
         y = halved(ops.matmul(x, self.w))
         y = ops.cond(ops.mean(x) > 0, lambda: ops.sin(y), lambda: y * 2.0)
-        carry, ys = ops.scan(lambda c, v: (c + v, ops.tanh(c)), ops.zeros_like(y[0]), y)
+        carry, ys = ops.scan(lambda c, v: (c + v, halved(ops.tanh(c))), ops.zeros_like(y[0]), y)
         return y + ys + carry
 
 

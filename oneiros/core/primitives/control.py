@@ -276,17 +276,23 @@ class _Backward:
 
 
 @primitive
-def with_gradient(*operands, outputs, gradient):
-    """The first `outputs` operands; `gradient(*cotangents)` gives the cotangents of the others."""
+def with_gradient(*operands, outputs, wrt, gradient):
+    """The first `outputs` operands, whose derivative by the next `wrt` ones is given.
+
+    The rest are what the closed graph `gradient` reads: `gradient(*cotangents, *rest)`, with one
+    cotangent for each output, gives the cotangents of the `wrt` operands. Kernels get it as a
+    function; no derivative flows to the outputs' own operands, nor to the rest.
+    """
     return tuple(spec_of(x) for x in operands[:outputs])
 
 
 @with_gradient.vjp
-def _(g, y, *operands, outputs, gradient):
+def _(g, y, *operands, outputs, wrt, gradient):
     from oneiros.core.autodiff import zeros
 
     g = [zeros(s.shape, s.dtype) if v is None else v for s, v in zip(y, g)]
-    return [*[None] * outputs, *gradient(*g)]
+    rest = operands[outputs + wrt :]
+    return [*[None] * outputs, *gradient(*g, *rest), *[None] * len(rest)]
 
 
 @primitive
