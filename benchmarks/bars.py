@@ -1,0 +1,92 @@
+"""What is timed on each backend, and the bars: how long it may take at most.
+
+A case is `kind:name`; its kind is the function `kind` in `cases.py`. A new backend needs no line here:
+it gets all cases. Its bars are a line in `BARS`.
+"""
+
+from typing import NamedTuple
+
+MODELS = ("mlp", "cnn", "cnn_wide", "lstm", "transformer")
+LOOPS = ("fit", "evaluate", "predict", "predict_one", "train_on_batch")
+OPS = ("exp", "add", "add_number", "reshape", "relu", "matmul", "mean", "softmax")
+
+# Lines of cases share a worker; those in LIVING are timed round by round in a living process, those
+# in FRESH each time in a new one, and those in ONCE a single time.
+LIVING = [
+    *([f"{kind}:{name}" for kind in LOOPS] for name in MODELS),
+    ["call:dense", "call:mlp", *[f"dispatch:{name}" for name in OPS]],
+    [f"{kind}:dense100" for kind in ("save", "load", "save_weights", "load_weights")],
+]
+FRESH = [
+    "import:package",
+    *(f"build:{name}" for name in ("mlp", "resnet50", "dense100")),
+    *(f"first_step:{name}" for name in ("mlp", "cnn", "lstm", "transformer")),
+    "script:mlp",
+]
+ONCE = [
+    *(f"difference:{name}" for name in MODELS),
+    "engines:mlp",
+    *(f"memory:{name}" for name in ("steps", "fits", "predict")),
+]
+SMOKE = ("mlp", "dense", "add", "softmax", "package", "dense100", "steps", "predict")
+LEFT_OUT = {"numpy": ("cnn", "cnn_wide", "lstm", "transformer")}  # by names of cases
+
+UNITS = {
+    **dict.fromkeys(("save", "load", "save_weights", "load_weights"), "ms"),
+    **dict.fromkeys(("import", "build", "first_step", "script"), "ms"),
+    **dict.fromkeys(("fit", "evaluate", "predict", "train_on_batch"), "us a step"),
+    "memory": "KiB more",
+    "engines": "imported",
+    "difference": "of losses",
+    "dispatch": "us more",
+}
+
+
+class Bar(NamedTuple):
+    """Oneiros takes at most `limit` times what the contender `of` takes, or `limit` units."""
+
+    case: str
+    limit: float
+    of: str = ""
+
+
+EVERYWHERE = [
+    Bar("import:package", 300),
+    Bar("import:package", 1 / 2, "keras"),
+    Bar("build:resnet50", 1 / 5, "keras"),
+    Bar("load:dense100", 1 / 3, "keras"),
+    Bar("engines:mlp", 0),
+    *(Bar(f"dispatch:{name}", 1) for name in ("exp", "add", "add_number")),
+    *(Bar(f"difference:{name}", 1e-3, "by hand") for name in MODELS),
+    *(Bar(f"memory:{name}", 1024) for name in ("steps", "fits")),
+]
+BARS = {
+    "jax": [
+        Bar("fit:mlp", 0.65, "keras"),
+        Bar("fit:mlp", 0.9, "by hand"),
+        Bar("fit:cnn", 0.8, "by hand"),
+        Bar("fit:cnn_wide", 0.8, "by hand"),
+        Bar("fit:lstm", 1, "by hand"),
+        Bar("fit:transformer", 1, "by hand"),
+    ],
+    "numpy": [Bar("fit:mlp", 1.5, "by hand")],
+}
+
+
+def unit_of(case):
+    return UNITS.get(case.split(":")[0], "us")
+
+
+def cases_of(backend):
+    """The lines of living cases, the fresh ones and those that run once, for a backend."""
+    out = LEFT_OUT.get(backend, ())
+
+    def kept(cases):
+        return [c for c in cases if c.split(":")[1] not in out]
+
+    return list(filter(None, map(kept, LIVING))), kept(FRESH), kept(ONCE)
+
+
+def bars_of(backend, case=None):
+    bars = [*BARS.get(backend, ()), *EVERYWHERE]
+    return bars if case is None else [b for b in bars if b.case == case]
