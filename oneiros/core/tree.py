@@ -1,13 +1,13 @@
 """Trees: nested lists, tuples, dicts and their kin, with leaves at their ends.
 
-One table, `NODES`, says for each type whether it is a node and then how to take its children and
-how to put new ones in their place; a type that is not a node makes leaves. None is a leaf. Dicts
-are walked in the order of their sorted keys and rebuilt in their own.
+They are walked by `optree`. None is a leaf. Dicts are walked in the order of their sorted keys and
+rebuilt in their own.
 """
 
-import collections
-import typing
+import functools
 import warnings
+
+import optree
 
 __all__ = [
     "MAP_TO_NONE",
@@ -26,6 +26,13 @@ __all__ = [
 ]
 
 
+NAMESPACE = "oneiros"  # of the classes that users register
+NODES = {}  # whether instances of a type are nodes, as met so far
+WALK = dict(none_is_leaf=True, namespace=NAMESPACE)
+_leaves = functools.partial(optree.tree_leaves, **WALK)
+_map = functools.partial(optree.tree_map, **WALK)
+
+
 class MAP_TO_NONE:
     """What a function given to `traverse` returns to have None put in the place."""
 
@@ -36,7 +43,10 @@ def is_nested(structure):
     >>> is_nested([]), is_nested("abc"), is_nested(None)
     (True, False, False)
     """
-    return NODES[type(structure)] is not None
+    kind = type(structure)
+    if kind not in NODES:
+        NODES[kind] = not optree.tree_is_leaf(structure, **WALK)
+    return NODES[kind]
 
 
 def flatten(structure):
@@ -45,11 +55,7 @@ def flatten(structure):
     >>> flatten({"b": [1, (2, None)], "a": 3})
     [3, 1, 2, None]
     """
-    if NODES[type(structure)] is None:
-        return [structure]
-    leaves = []
-    _collect(structure, leaves)
-    return leaves
+    return _leaves(structure) if is_nested(structure) else [structure]
 
 
 def flatten_with_path(structure):
@@ -58,9 +64,8 @@ def flatten_with_path(structure):
     >>> flatten_with_path({"b": [1, 2], "a": 3})
     [(('a',), 3), (('b', 0), 1), (('b', 1), 2)]
     """
-    pairs = []
-    _collect_with_path(structure, (), pairs)
-    return pairs
+    paths, leaves, _ = optree.tree_flatten_with_path(structure, **WALK)
+    return list(zip(paths, leaves))
 
 
 def map_structure(func, *structures, none_is_leaf=True):
@@ -77,10 +82,8 @@ def map_structure(func, *structures, none_is_leaf=True):
     """
     _check_call(func, structures)
     if len(structures) == 1:
-        if none_is_leaf:
-            return _map(func, structures[0])
-        return _map(lambda x: None if x is None else func(x), structures[0])
-    return _map_together(func, structures[0], structures[1:], none_is_leaf, False)
+        return optree.tree_map(func, structures[0], none_is_leaf=none_is_leaf, namespace=NAMESPACE)
+    return _map_together(func, *structures, none_is_leaf=none_is_leaf)
 
 
 def map_structure_up_to(shallow_structure, func, *structures):
@@ -94,7 +97,9 @@ def map_structure_up_to(shallow_structure, func, *structures):
         ValueError: if no structure is given or one does not begin as `shallow_structure` does.
     """
     _check_call(func, structures)
-    return _map_together(lambda _, *parts: func(*parts), shallow_structure, structures, True, True)
+    return _map_together(
+        lambda _, *parts: func(*parts), shallow_structure, *structures, open_ended=True
+    )
 
 
 def traverse(func, structure, top_down=True):
@@ -130,7 +135,7 @@ def assert_same_structure(a, b, check_types=None):
             DeprecationWarning,
             stacklevel=2,
         )
-    _map_together(lambda x, y: None, a, (b,), True, False)
+    _map_together(lambda x, y: None, a, b)
 
 
 def assert_same_paths(a, b):
@@ -165,14 +170,14 @@ def pack_sequence_as(structure, flat_sequence):
         items = list(flat_sequence)
     except TypeError:
         raise TypeError(f"`flat_sequence` must be a sequence; got {flat_sequence!r}") from None
-    count = len(flatten(structure))
+    spec = optree.tree_structure(structure, **WALK)
+    count = spec.num_leaves
     if len(items) != count:
         raise ValueError(
             f"`flat_sequence` must have {count} items, one for each leaf of `structure`; "
             f"got {len(items)}"
         )
-    following = iter(items)
-    return _map(lambda _: next(following), structure)
+    return spec.unflatten(items)
 
 
 def lists_to_tuples(structure):
@@ -194,7 +199,7 @@ def map_shape_structure(func, structure):
         TypeError: if `func` is not callable.
     """
     _check_callable(func)
-    return _map_shapes(func, structure)
+    return _map(func, structure, is_leaf=_is_shape)
 
 
 def register_tree_node_class(cls):
@@ -204,94 +209,28 @@ def register_tree_node_class(cls):
     make them again, and the class a method `tree_unflatten(metadata, children)` that does so.
     """
 
-    def remake(x, children):
-        return cls.tree_unflatten(x.tree_flatten()[1], children)
-
-    NODES[cls] = Node(
-        lambda x: list(x.tree_flatten()[0]), lambda x: range(len(x.tree_flatten()[0])), remake, cls
+    NODES.pop(cls, None)
+    optree.register_pytree_node(
+        cls, lambda x: x.tree_flatten(), cls.tree_unflatten, namespace=NAMESPACE
     )
     return cls
 
 
 # Walks -------------------------------------------------------------------------------------------
-
-
-def _collect(tree, leaves):
-    for child in NODES[type(tree)].children(tree):
-        if NODES[type(child)] is None:
-            leaves.append(child)
-        else:
-            _collect(child, leaves)
-
-
-def _collect_with_path(tree, path, pairs):
-    node = NODES[type(tree)]
-    if node is None:
-        pairs.append((path, tree))
-    else:
-        for key, child in zip(node.keys(tree), node.children(tree), strict=True):
-            _collect_with_path(child, path + (key,), pairs)
-
-
-def _map(func, tree):
-    node = NODES[type(tree)]
-    if node is None:
-        return func(tree)
-    return node.remake(
-        tree,
-        [
-            func(child) if NODES[type(child)] is None else _map(func, child)
-            for child in node.children(tree)
-        ],
-    )
-
-
-def _map_together(func, first, others, none_is_leaf, open_ended):
-    """`_map` over several trees; if `open_ended`, others may go on below the first's leaves."""
-    node = NODES[type(first)]
-    if node is None:
-        kept = first is None and not none_is_leaf
-        for other in others:
-            if kept or (other is None and not none_is_leaf):
-                fits = first is other
-            else:
-                fits = open_ended or NODES[type(other)] is None
-            if not fits:
-                raise ValueError(_difference(first, other))
-        return None if kept else func(first, *others)
-    rows = zip(
-        node.children(first), *(_children_like(node, first, other) for other in others), strict=True
-    )
-    return node.remake(
-        first,
-        [_map_together(func, row[0], row[1:], none_is_leaf, open_ended) for row in rows],
-    )
-
-
-def _children_like(node, first, other):
-    """The children of `other` in the order of `first`'s, if they correspond."""
-    like = NODES[type(other)]
-    if like is None or like.kind is not node.kind:
-        raise ValueError(_difference(first, other))
-    if node.kind is dict:
-        if first.keys() != other.keys():
-            raise ValueError(
-                f"structures differ: one dict has the keys {list(first)}, another {list(other)}"
-            )
-        return [other[key] for key in node.keys(first)]
-    children = like.children(other)
-    if len(children) != len(node.children(first)):
-        raise ValueError(
-            f"structures differ: one {type(first).__name__} has {len(node.children(first))} items, "
-            f"another {len(children)}"
-        )
-    return children
-
-
-def _difference(x, y):
-    return (
-        f"structures differ: where one has a {type(x).__name__}, another has a {type(y).__name__}"
-    )
+def _map_together(func, first, *others, none_is_leaf=True, open_ended=False):
+    """`func` over several trees; if `open_ended`, others may go on below the first's leaves."""
+    how = dict(none_is_leaf=none_is_leaf, namespace=NAMESPACE)
+    leaves, spec = optree.tree_flatten(first, **how)
+    rows = [leaves]
+    for other in others:
+        try:
+            rows.append(spec.flatten_up_to(other))
+        except ValueError as error:
+            raise ValueError(f"structures differ: {error}") from None
+        for part in () if open_ended else rows[-1]:
+            if not optree.tree_is_leaf(part, **how):
+                raise ValueError(f"structures differ: where one has a leaf, another has {part!r}")
+    return spec.unflatten([func(*row) for row in zip(*rows)])
 
 
 def _traverse(func, tree, top_down):
@@ -299,22 +238,14 @@ def _traverse(func, tree, top_down):
         answer = func(tree)
         if answer is not None:
             return None if answer is MAP_TO_NONE else answer
-    node = NODES[type(tree)]
-    if node is not None:
-        children = [_traverse(func, child, top_down) for child in node.children(tree)]
-        tree = node.remake(tree, children)
+    if is_nested(tree):
+        walk = functools.partial(_traverse, func, top_down=top_down)
+        tree = _map(walk, tree, is_leaf=lambda x: x is not tree)
     if not top_down:
         answer = func(tree)
         if answer is not None:
             return None if answer is MAP_TO_NONE else answer
     return tree
-
-
-def _map_shapes(func, tree):
-    node = NODES[type(tree)]
-    if node is None or _is_shape(tree):
-        return func(tree)
-    return node.remake(tree, [_map_shapes(func, child) for child in node.children(tree)])
 
 
 def _is_shape(tree):
@@ -330,73 +261,3 @@ def _check_call(func, structures):
 def _check_callable(func):
     if not callable(func):
         raise TypeError(f"`func` must be callable; got {func!r}")
-
-
-# Nodes -------------------------------------------------------------------------------------------
-
-
-class Node(typing.NamedTuple):
-    """How one type of node comes apart and together."""
-
-    children: typing.Callable  # of a tree: its children, a sequence
-    keys: typing.Callable  # of a tree: the children's places in it
-    remake: typing.Callable  # of a tree and new children: another such tree
-    kind: type  # two nodes of one kind can correspond
-
-
-class _Nodes(dict):
-    def __missing__(self, cls):
-        """Named tuples, and the like that C code makes, are nodes; all other types are leaves."""
-        node = None
-        if issubclass(cls, tuple):
-            if hasattr(cls, "_fields"):
-                node = Node(tuple, _indices, lambda x, children: cls(*children), cls)
-            elif hasattr(cls, "n_sequence_fields"):
-                node = Node(tuple, _indices, lambda x, children: cls(children), cls)
-        self[cls] = node
-        return node
-
-
-def _indices(x):
-    return range(len(x))
-
-
-def _sorted_keys(x):
-    try:
-        return sorted(x)
-    except TypeError:
-        pass
-    try:
-        return sorted(x, key=lambda k: (f"{type(k).__module__}.{type(k).__qualname__}", k))
-    except TypeError:
-        return list(x)
-
-
-def _sorted_values(x):
-    return [x[key] for key in _sorted_keys(x)]
-
-
-def _refill(x, children):
-    """A copy of the dict `x` with new values, its keys in their order."""
-    new = x.copy()
-    new.update(zip(_sorted_keys(x), children, strict=True))
-    return new
-
-
-NODES = _Nodes()
-NODES[list] = Node(lambda x: x, _indices, lambda x, children: children, list)
-NODES[tuple] = Node(lambda x: x, _indices, lambda x, children: tuple(children), tuple)
-NODES[dict] = Node(_sorted_values, _sorted_keys, _refill, dict)
-NODES[collections.defaultdict] = NODES[dict]
-NODES[collections.OrderedDict] = Node(
-    lambda x: list(x.values()),
-    list,
-    lambda x, children: collections.OrderedDict(zip(x, children, strict=True)),
-    dict,
-)
-NODES[collections.deque] = Node(
-    list,
-    _indices,
-    lambda x, children: collections.deque(children, x.maxlen),
-    collections.deque,
-)
