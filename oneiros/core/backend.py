@@ -144,6 +144,10 @@ class Backend:
                 "(ONEIROS_BACKEND, or oneiros.config.set_backend) for models that need it"
             ) from None
 
+    def kernel_for(self, primitive, types):
+        """The kernel of `primitive` for arguments of these types, NumPy arrays among them."""
+        return self.kernel(primitive)
+
     def __repr__(self):
         return f"<backend {self.name}>"
 

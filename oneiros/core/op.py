@@ -159,10 +159,11 @@ def _direct(primitive, args):
     """What runs `primitive` on arguments of these types, at once where that needs no further
     question.
     """
-    owner = backend.owner({type(a) for a in args}, primitive.name)
+    types = {type(a) for a in args}
+    owner = backend.owner(types, primitive.name)
     if owner is None and backend.current().name != "numpy":
         return primitive  # whether a trace is open decides where it runs
-    return (owner or backend.current()).kernel(primitive)
+    return (owner or backend.current()).kernel_for(primitive, types)
 
 
 def _by_dtype(primitive, body, rule, kinds, keep):

@@ -59,7 +59,7 @@ class Primitive:
         owner = backend.owner(types, self.name, args)
         if owner is None:
             return functools.partial(_plain, self)
-        return owner.kernel(self)
+        return owner.kernel_for(self, types)
 
     def __repr__(self):
         return f"<primitive {self.name}>"
@@ -74,7 +74,7 @@ def _record(target, *args, **params):
 def _plain(target, *args, **params):
     """Only NumPy arrays and numbers: NumPy inside a trace, else the session's backend."""
     if STACK.top is None:
-        return backend.current().kernel(target)(*args, **params)
+        return backend.current().kernel_for(target, {*map(type, args)})(*args, **params)
     if target.expands:
         return STACK.top.record(target, args, params)
     return backend.load("numpy").kernel(target)(*args, **params)
