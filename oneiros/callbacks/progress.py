@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import sys
 import time
 
@@ -15,9 +14,6 @@ from oneiros.callbacks.callback import Callback
 from oneiros.core import config
 
 __all__ = ["Progbar", "ProgbarLogger", "message"]
-
-BOLD, GREEN, GREY, PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[37m", "\x1b[0m"
-CLEAR_TO_END = "\x1b[K"
 
 
 class Progbar:
@@ -86,13 +82,11 @@ class Progbar:
         self._last = now
         if finalize and self.target is None:
             self.target = current
-        line = self._line(current, now, finalize)
-        if not self.live:
-            write(line + "\n")
-        elif finalize:
-            write(f"\r{line}{CLEAR_TO_END}\n")
+        parts = self._parts(current, now, finalize)
+        if self.live:
+            self._redraw(parts, finalize)
         else:
-            write(f"\r{_cut(line)}{CLEAR_TO_END}")
+            write("".join(text for text, _ in parts) + "\n")
 
     def add(self, n, values=None):
         """Show that `n` more steps are done."""
@@ -107,28 +101,45 @@ class Progbar:
             return name in self.stateless_metrics
         return self.stateful_metrics is not None and name not in self.stateful_metrics
 
-    def _line(self, current, now, finalize):
+    def _parts(self, current, now, finalize):
+        """The line as pairs of a text and its style."""
         target = str(self.target) if self.target is not None else "Unknown"
         count = f"{current:>{len(target)}}/{target}"
         each = self._seconds_each(current, now)
         spent = now - self._start
         shown = [f"{name}: {_number(total, n)}" for name, (total, n) in self._sums.items()]
         if self.verbose == 2:
-            return " - ".join([count, f"{spent:.0f}s", _each(each, self.unit_name), *shown])
+            shown = [count, f"{spent:.0f}s", _each(each, self.unit_name), *shown]
+            return [(" - ".join(shown), "")]
         left = spent if finalize or not self.target else each * (self.target - current)
-        parts = [count, _clock(left)]
-        if self.live:
-            parts = [f"{BOLD}{part}{PLAIN}" for part in parts]
+        bar = []
         if self.target:
-            parts.insert(1, self._bar(current))
-        return " - ".join([f"{' '.join(parts)} {_each(each, self.unit_name)}", *shown])
+            done = (
+                self.width if not self.live else round(self.width * min(current / self.target, 1))
+            )
+            bar = [(_mark() * done, "green"), (_mark() * (self.width - done), "white"), (" ", "")]
+        rest = " - ".join([f" {_each(each, self.unit_name)}", *shown])
+        return [(f"{count} ", "bold"), *bar, (_clock(left), "bold"), (rest, "")]
 
-    def _bar(self, current):
-        done = round(self.width * min(current / self.target, 1.0))
-        mark = _mark()
-        if not self.live:
-            return mark * self.width
-        return f"{GREEN}{mark * done}{GREY}{mark * (self.width - done)}{PLAIN}"
+    def _redraw(self, parts, finalize):
+        """Write over the line that is there."""
+        from rich.console import Console
+        from rich.control import Control
+        from rich.segment import ControlType
+        from rich.text import Text
+
+        screen = Console(file=sys.stdout, force_terminal=True, force_jupyter=False, highlight=False)
+        screen.control(Control(ControlType.CARRIAGE_RETURN))
+        screen.print(
+            Text.assemble(*parts),
+            end="",
+            soft_wrap=finalize,
+            no_wrap=True,
+            overflow="ignore" if finalize else "ellipsis",
+        )
+        screen.control(Control((ControlType.ERASE_IN_LINE, 0)))
+        sys.stdout.write("\n" if finalize else "")
+        sys.stdout.flush()
 
     def _seconds_each(self, current, now):
         """Seconds for a step; the first one, which compiles, is left out once there are more."""
@@ -235,9 +246,13 @@ def write(text):
 
 
 def _moves():
-    """Whether lines can be rewritten: the standard output is a terminal."""
-    interactive = config.is_interactive_logging_enabled() and os.environ.get("TERM") != "dumb"
-    return interactive and hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    """Whether lines can be rewritten: the standard output is a terminal or a notebook's cell."""
+    if not config.is_interactive_logging_enabled():
+        return False
+    if type(sys.stdout).__module__.partition(".")[0] == "ipykernel":
+        return True
+    terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    return terminal and os.environ.get("TERM") != "dumb"
 
 
 def _mark():
@@ -247,20 +262,6 @@ def _mark():
     except UnicodeEncodeError:
         return "="
     return "━"
-
-
-def _cut(line):
-    """A line with colours, without what the terminal is too narrow for."""
-    room, shown, inside = shutil.get_terminal_size().columns - 1, [], False
-    for character in line:
-        inside = inside or character == "\x1b"
-        if not inside:
-            if not room:
-                break
-            room -= 1
-        shown.append(character)
-        inside = inside and character != "m"
-    return "".join(shown)
 
 
 def _number(total, count):

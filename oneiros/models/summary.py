@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import re
-import textwrap
 
 from oneiros.core import tree
 from oneiros.core.dtypes import size_of
@@ -73,8 +73,8 @@ def summary(model, line_length, positions, expand_nested, show_trainable, layer_
         if show_trainable:
             row.append(("Y" if layer.trainable else "N") if _weights(layer) else "-")
         rows.append(row)
-    widths = _widths(positions, line_length or WIDTH)
-    return f'Model: "{model.name}"\n{_table(columns, rows, widths)}{_totals(model)}'
+    table = _table(columns, rows, positions, line_length or WIDTH)
+    return f'Model: "{model.name}"\n{table}{_totals(model)}'
 
 
 # Rows ---------------------------------------------------------------------------------------------
@@ -248,46 +248,21 @@ def _memory(variables):
 
 
 # The table ----------------------------------------------------------------------------------------
-def _widths(positions, length):
-    """The widths of the columns' texts."""
+def _table(columns, rows, positions, length):
+    """The rows under their titles, drawn by rich."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     ends = [int(p * length) if p <= 1 else int(p) for p in positions]
     ends = [ends[0], *[end - 1 for end in ends[1:]]]
-    return [max(b - a - 3, 1) for a, b in zip([0, *ends], ends)]
-
-
-def _table(columns, rows, widths):
-    def line(left, stroke, middle, right):
-        return left + middle.join(stroke * (w + 2) for w in widths) + right + "\n"
-
-    def row(cells, bar):
-        wrapped = [_wrapped(cell, w) for cell, w in zip(cells, widths)]
-        height = max(map(len, wrapped))
-        text = ""
-        for i in range(height):
-            parts = [
-                _aligned(lines[i] if i < len(lines) else "", w, way)
-                for lines, w, (_, way) in zip(wrapped, widths, columns)
-            ]
-            text += f"{bar} " + f" {bar} ".join(parts) + f" {bar}\n"
-        return text
-
-    head = row([title for title, _ in columns], "┃")
-    body = line("├", "─", "┼", "┤").join(row(cells, "│") for cells in rows)
-    return (
-        line("┏", "━", "┳", "┓") + head + line("┡", "━", "╇", "┩") + body + line("└", "─", "┴", "┘")
+    table = Table(width=ends[-1] + 1, show_lines=True)
+    for (title, way), a, b in zip(columns, [0, *ends], ends):
+        table.add_column(title, justify=way, width=max(b - a - 3, 1), overflow="ellipsis")
+    for cells in rows:
+        table.add_row(*map(Text, cells))
+    screen = Console(
+        file=io.StringIO(), width=ends[-1] + 1, color_system=None, legacy_windows=False
     )
-
-
-def _wrapped(text, width):
-    """A text as lines of at most `width`; words that are too long are cut."""
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return [s if len(s) <= width else s[: width - 1] + "…" for s in lines or [""]]
-
-
-def _aligned(text, width, way):
-    if way == "right":
-        return text.rjust(width)
-    if way == "left":
-        return text.ljust(width)
-    left = (width - len(text)) // 2
-    return (" " * left + text).ljust(width)
+    screen.print(table)
+    return screen.file.getvalue()

@@ -74,6 +74,15 @@ def test_a_terminal_gets_a_bar_that_moves(terminal):
         assert "2/4" in frames[1] and "loss: 0.5000" in frames[1]
 
 
+def test_a_cell_of_a_notebook_gets_a_bar_that_moves(monkeypatch):
+    cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stdout", cell)
+    bar = utils.Progbar(2, interval=0)
+    bar.update(1)
+    bar.update(2)
+    assert cell.getvalue().count("\r") == 2 and cell.getvalue().endswith("\n")
+
+
 def test_a_bar_is_drawn_no_more_often_than_asked(terminal):
     with contextlib.redirect_stdout(terminal):
         bar = utils.Progbar(1000, interval=60)
