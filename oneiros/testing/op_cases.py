@@ -126,7 +126,7 @@ BY_OP = {
 BY_HAND = {  # they take functions, or have no one right answer; tests of their own run them
     "cond", "switch", "while_loop", "fori_loop", "scan", "map", "vectorized_map",
     "associative_scan", "custom_gradient",
-    "jvp", "trapezoid", "corrcoef", "ctc_decode", "eig",
+    "jvp", "trapezoid", "corrcoef", "ctc_decode", "eig", "eigh", "svd",
 }  # fmt: skip
 EAGER = {
     "nonzero",

@@ -1,0 +1,366 @@
+"""TensorFlow: eager tensors, its own derivatives, steps as one `tf.function`.
+
+Variables are `tf.Variable`s. A compiled step reads them and assigns to them where they are: a loop
+is lent the variables themselves, and nobody copies state in or out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import context
+from tensorflow.python.ops import gen_array_ops as A
+from tensorflow.python.ops import gen_resource_variable_ops as V
+
+from oneiros.backends.emit import emit
+from oneiros.backends.tensorflow_kernels import KERNELS, is_eager, tensor
+from oneiros.backends.tensorflow_windows import KERNELS as WINDOWS
+from oneiros.core import backend
+from oneiros.core import primitives as p
+from oneiros.core.dtypes import result_type
+from oneiros.core.graph import Graph
+from oneiros.core.spec import dtype_name
+
+__all__ = ["BACKEND"]
+
+FuncGraph = tf.__internal__.FuncGraph
+
+
+def is_symbolic(x):
+    return isinstance(x, tf.Tensor) and not is_eager(x)
+
+
+# Control flow ---------------------------------------------
+def runnable(graph):
+    """A sub-graph as a function of arrays, kept with it."""
+    if not isinstance(graph, Graph):
+        return graph
+    made = graph.__dict__.get("_tensorflow")
+    if made is None:
+        made = graph._tensorflow = emit(graph, BACKEND.kernel_of)
+    return made
+
+
+def cond(predicate, *operands, true, false):
+    true, false = runnable(true), runnable(false)
+    if not is_symbolic(predicate):
+        return tuple((true if bool(predicate) else false)(*operands))
+    run = lambda branch: lambda: [tensor(y) for y in branch(*operands)]
+    return tuple(tf.cond(predicate, run(true), run(false)))
+
+
+def while_loop(*operands, condition, body, carry):
+    condition, body = runnable(condition), runnable(body)
+    state, rest = [tensor(x) for x in operands[:carry]], operands[carry:]
+    if tf.executing_eagerly():
+        while bool(condition(*state, *rest)[0]):
+            state = body(*state, *rest)
+        return tuple(state)
+    return tuple(
+        tf.while_loop(
+            lambda *s: condition(*s, *rest)[0],
+            lambda *s: [tensor(y) for y in body(*s, *rest)],
+            state,
+        )
+    )
+
+
+def scan(*operands, body, carry, xs, length, reverse):
+    step, rest = runnable(body), operands[carry + xs :]
+    state = [tensor(x) for x in operands[:carry]]
+    slices = operands[carry : carry + xs]
+    if tf.executing_eagerly() or length < 3:
+        rows = [tf.unstack(x, length) for x in slices]
+        made = [None] * length
+        for i in reversed(range(length)) if reverse else range(length):
+            out = step(*state, *[r[i] for r in rows], *rest)
+            state, made[i] = out[:carry], out[carry:]
+        return (*state, *[A.pack(column) for column in zip(*made)])
+    rows = [tf.TensorArray(x.dtype, length).unstack(x) for x in slices]
+    first = length - 1 if reverse else 0
+    specs = getattr(step, "specs", None) or [
+        tensor(y) for y in step(*state, *[r.read(first) for r in rows], *rest)
+    ]
+    piles = [
+        tf.TensorArray(tf.as_dtype(s.dtype), length, element_shape=s.shape) for s in specs[carry:]
+    ]
+
+    def one(i, state, piles):
+        at = length - 1 - i if reverse else i
+        out = step(*state, *[r.read(at) for r in rows], *rest)
+        return i + 1, [tensor(y) for y in out[:carry]], [
+            pile.write(at, y) for pile, y in zip(piles, out[carry:])
+        ]  # fmt: skip
+
+    _, state, piles = tf.while_loop(
+        lambda i, *_: i < length, one, (0, state, piles), maximum_iterations=length
+    )
+    return (*state, *[pile.stack() for pile in piles])
+
+
+def checkpoint(*operands, body):
+    run = runnable(body)
+    return tuple(tf.recompute_grad(lambda *a: tuple(map(tensor, run(*a))))(*map(tensor, operands)))
+
+
+def with_gradient(*operands, outputs, wrt, gradient):
+    """The outputs, with TensorFlow's own derivative replaced by the given one."""
+    gradient, rest = runnable(gradient), operands[outputs + wrt :]
+
+    @tf.custom_gradient
+    def passed(*values):
+        def backward(*g):
+            return (*[None] * outputs, *gradient(*g, *rest))
+
+        return tuple(A.identity(v) for v in values[:outputs]), backward
+
+    return passed(*map(tensor, operands[: outputs + wrt]))
+
+
+def ruled(primitive):
+    """The kernel of `primitive` with our derivative in place of TensorFlow's, where one is asked
+    for.
+    """
+    kernel, rule = KERNELS[primitive], primitive.vjp_rule
+
+    def run(*args, **params):
+        if tf.executing_eagerly() and pywrap_tfe.TFE_Py_TapeSetIsEmpty():
+            return kernel(*args, **params)
+
+        @tf.custom_gradient
+        def made(*args):
+            y = kernel(*args, **params)
+            single = isinstance(y, tf.Tensor)
+            return y, lambda *g: rule(g[0] if single else g, y, *args, **params)
+
+        return made(*map(tensor, args))
+
+    return run
+
+
+RULED = (p.eigh, p.lu, p.scatter, p.scatter_along)
+PRIMITIVES = KERNELS | WINDOWS | {q: ruled(q) for q in RULED} | {
+    p.cond: cond, p.while_loop: while_loop, p.scan: scan, p.with_gradient: with_gradient,
+    p.checkpoint: checkpoint, p.barrier: lambda *xs: tuple(A.identity_n(xs)),
+}  # fmt: skip
+COMPILED = (
+    {q: KERNELS[q] for q in RULED}
+    | {  # in a step that is differentiated already
+        p.with_gradient: lambda *operands, outputs, **_: operands[:outputs],
+        p.checkpoint: lambda *operands, body: tuple(body(*operands)),
+    }
+)
+
+
+# Compiled functions ---------------------------------------------
+class Step:
+    """A function of flat arrays as one TensorFlow function, traced when it is first called.
+
+    Arguments that are `tf.Variable`s then belong to it: they are read where they are, and those at
+    the positions `donate` are assigned the first outputs, in order.
+    """
+
+    def __init__(self, flat, donate=(), jit=False):
+        self.flat, self.donate, self.jit, self.launch = flat, donate, jit, None
+
+    def __call__(self, *values):
+        if not tf.executing_eagerly():
+            return [tensor(y) for y in self.flat(*values)]
+        if self.launch is None:
+            self._bind(values)
+        return [*self.kept, *self.launch([values[i] for i in self.places])]
+
+    def _bind(self, values):
+        own = {i: v for i, v in enumerate(values) if isinstance(v, tf.Variable)}
+        self.places = [i for i in range(len(values)) if i not in own]
+        self.kept = [own[i] for i in self.donate if i in own]
+
+        def body(*given):
+            rows = dict(zip(self.places, given))
+            made = self.flat(
+                *[own[i].read_value() if i in own else rows[i] for i in range(len(values))]
+            )
+            return assigned(self.kept, made)
+
+        self.launch = Launch(body, [values[i] for i in self.places], self.jit)
+
+
+def assigned(variables, made):
+    """Assign the first of `made` to the variables; the rest, as tensors."""
+    for v, y in zip(variables, made):
+        V.assign_variable_op(v.handle, tensor(y, v.dtype))
+    return [tensor(y) for y in made[len(variables) :]]
+
+
+class Launch:
+    """A function compiled for arrays like the examples, called by the shortest way there is."""
+
+    def __init__(self, function, examples, jit=False):
+        signature = [tf.TensorSpec(np.shape(x), dtype_name(x.dtype)) for x in examples]
+        traced = tf.function(function, input_signature=signature, autograph=False, jit_compile=jit)
+        self.function = traced.get_concrete_function()
+        self.dtypes = [s.dtype for s in signature]
+        inner = self.function._inference_function
+        self.name, self.count = inner.name, len(inner.function_type.flat_outputs)
+        self.captured = list(self.function.captured_inputs)
+        self.context = context.context()
+
+    def __call__(self, arrays):
+        given = [
+            x if is_eager(x) else tf.convert_to_tensor(x, d) for x, d in zip(arrays, self.dtypes)
+        ]
+        return self.context.call_function(self.name, given + self.captured, self.count)
+
+
+# The backend ---------------------------------------------
+class TensorFlow(backend.Backend):
+    """See the module."""
+
+    native = True
+    kept_wide = ("int64", "float64")
+
+    def owns(self, kind):
+        return issubclass(kind, (tf.Tensor, tf.Variable, tf.IndexedSlices))
+
+    def to_array(self, x, dtype=None):
+        if dtype is None and not hasattr(x, "dtype"):
+            dtype = _default_dtype(x)
+        if isinstance(x, tf.Tensor):
+            return x if dtype is None else KERNELS[p.cast](x, dtype=dtype_name(dtype))
+        if dtype is not None and hasattr(x, "dtype") and dtype_name(x.dtype) != dtype_name(dtype):
+            return KERNELS[p.cast](tensor(x), dtype=dtype_name(dtype))
+        return tensor(x, dtype)
+
+    def to_numpy(self, x):
+        return (tensor(x) if isinstance(x, tf.IndexedSlices) else x).numpy()
+
+    # Variables ---------------------------------------------------------------------------------
+    def variable(self, value, variable):
+        with tf.init_scope():
+            return tf.Variable(value, name=variable.name, dtype=variable.dtype)
+
+    def assign(self, storage, value):
+        if not isinstance(storage, tf.Variable):
+            return value
+        V.assign_variable_op(storage.handle, tensor(value, storage.dtype))
+        return storage
+
+    def lend(self, storage):
+        return storage
+
+    def copy(self, x):
+        return tf.identity(x)
+
+    # Compilation -------------------------------------------------------------------------------
+    def kernel_of(self, target):
+        """The kernel of a primitive, or of a composite kept whole, for compiled functions."""
+        if hasattr(target, "body"):
+            return self.faster[target.name]
+        return COMPILED.get(target) or self.kernel(target)
+
+    def compile(self, graph, donate=()):
+        return Step(emit(graph, self.kernel_of), donate)
+
+    def compile_function(self, function, specs, donate=()):
+        self.abstract(function, specs)
+        return Step(function, donate)
+
+    def compile_loop(self, compiled, batch_size):
+        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state.
+
+        The batches are gathered on the device by `order`, a permutation of the rows.
+        """
+        flat = emit(compiled.graph, self.kernel_of) if compiled.graph is not None else compiled.flat
+        position = {i: k for k, i in enumerate(compiled.read)}
+        moving = [position[i] for i in compiled.write]
+        launch = None
+
+        def run(state, arrays, order, first, count):
+            nonlocal launch
+            kept = [state[k] for k in moving]
+            if launch is None:
+                launch = Launch(_loop(flat, state, kept, batch_size),
+                                [*arrays, order, np.int32(0), np.int32(0)])  # fmt: skip
+            launch([*arrays, order, np.int32(first), np.int32(count)])
+            return kept
+
+        return run
+
+    def fits_device(self, arrays):
+        """Whether data may be held on the device whole: at most 2 GiB."""
+        return sum(a.nbytes for a in arrays) <= 2 << 30
+
+    def abstract(self, function, specs):
+        """Symbolic tensors like those that `function` gives for arrays of these specs."""
+        with FuncGraph("abstract").as_default():
+            given = [tf.compat.v1.placeholder(s.dtype, s.shape) for s in specs]
+            return function(*given)
+
+    def is_abstract(self, x):
+        return is_symbolic(x)
+
+    # Derivatives -------------------------------------------------------------------------------
+    def value_and_grad(self, function, values):
+        values = [tensor(v) for v in values]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            scalar, rest = function(values)
+        zero = tf.UnconnectedGradients.ZERO
+        return [tensor(g) for g in tape.gradient(scalar, values, unconnected_gradients=zero)], rest
+
+    def vectorized_map(self, function, elements):
+        return tf.vectorized_map(function, elements)
+
+    def jvp(self, function, primals, tangents, has_aux):
+        with tf.autodiff.ForwardAccumulator(list(primals), list(tangents)) as forward:
+            made = function(*primals)
+        value, *aux = made if has_aux else (made,)
+        slope = tf.nest.map_structure(
+            lambda y: forward.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO), value
+        )
+        return (value, slope, *aux)
+
+    def custom_gradient(self, function, args, kwargs):
+        return tf.custom_gradient(lambda *a: function(*a, **kwargs))(*args)
+
+    # Devices -----------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def device(self, name):
+        with tf.device(str(name).lower().replace("cuda", "gpu")):
+            yield
+
+    def devices(self):
+        found = tf.config.list_logical_devices()
+        return [d.name.split("device:")[-1].lower() for d in found]
+
+
+def _loop(flat, state, kept, batch_size):
+    """The function of data, order, first step and count that takes many steps."""
+
+    def many(*given):
+        *arrays, order, first, count = given
+
+        def one(i):
+            rows = A._slice(order, [(first + i) * batch_size], [batch_size])
+            batch = [A.gather_v2(x, rows, 0) for x in arrays]
+            assigned(kept, flat(*[v.read_value() for v in state], *batch))
+            return i + 1
+
+        tf.while_loop(lambda i: i < count, one, [tf.constant(0)], parallel_iterations=1)
+        return []
+
+    return many
+
+
+def _default_dtype(x):
+    """The dtype of plain Python data: floats take the default float, integers int32."""
+    leaf = x
+    while isinstance(leaf, (list, tuple)) and leaf:
+        leaf = leaf[0]
+    return result_type(type(leaf)) if type(leaf) in (bool, int, float, complex) else None
+
+
+BACKEND = TensorFlow("tensorflow", PRIMITIVES)
