@@ -1,5 +1,8 @@
 """Layers."""
 
+from oneiros.core.registry import deserialize_keras_object as deserialize
+from oneiros.core.registry import serialize_keras_object as serialize
+from oneiros.layers.activations import *
 from oneiros.layers.attention import *
 from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.conv_lstm import *
@@ -15,4 +18,15 @@ from oneiros.layers.regularization import *
 from oneiros.layers.rescaling import *
 from oneiros.layers.wrappers import *
 
-__all__ = ["Input", "InputLayer", "InputSpec", "Layer"]
+__all__ = ["Input", "InputLayer", "InputSpec", "Layer", "deserialize", "serialize"]
+
+# Other names of the same classes.
+ALIASES = {"AveragePooling": "AvgPool", "MaxPooling": "MaxPool", "Conv": "Convolution"}
+for _name in list(globals()):
+    for _part, _other in ALIASES.items():
+        if (
+            _part in _name
+            and _name[0] != "_"
+            and not _name.startswith(("Adaptive", "Depthwise", "ConvLSTM"))
+        ):
+            globals()[_name.replace(_part, _other)] = globals()[_name]

@@ -7,12 +7,11 @@ from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.fields import DataFormat, Padding, PerAxis
 
 __all__ = [
-    f"{kind}{rank}D"
-    for kind in ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling", "AdaptiveMaxPooling",
-                 "AdaptiveAveragePooling")
-    for rank in (1, 2, 3)
+    "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D", "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
+    "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D", "GlobalMaxPooling3D", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
 ]  # fmt: skip
-__all__ += [name.replace("Pooling", "Pool") for name in __all__ if "Adaptive" not in name]
 
 
 class Pooling(Layer):
@@ -91,45 +90,56 @@ class AdaptivePooling(Layer):
         return type(self).pool(inputs, output_size=self.output_size, data_format=self.data_format)
 
 
-_WHAT = {"Max": "largest", "Average": "mean"}
+# One class for each rank ---------------------------------------------------------------------------
 _OVER = {1: "a sequence", 2: "an image", 3: "a volume"}
 
 
-def _make(kind, rank, base, pool, doc, fields, call, shape):
-    name = f"{kind}Pooling{rank}D"
-    sizes = (2, *(6,) * rank, 3)
-    example = f">>> layers.{name}({call})(np.ones({sizes}, 'float32')).shape\n    {shape}"
-    annotations = {f: base.fields[f][0] if f in base.fields else PerAxis for f in fields}
-    space = {
-        "__doc__": f"{doc}\n\n    >>> import numpy as np\n    >>> from oneiros import layers\n    {example}\n    ",
-        "__module__": __name__, "__annotations__": annotations, **fields,
-    }  # fmt: skip
-    if pool is not None:
-        space["pool"] = staticmethod(pool)
-    return type(base)(name, (base,), space, rank=rank)
+def _classes(kind, base, pool, what, call, places, sized=False):
+    """The classes over one, two and three axes.
+
+    Args:
+        kind: What stands before "Pooling" in their names.
+        base: Their base.
+        pool: The op that they apply.
+        what: The first sentence about them, with `{}` for what they pool.
+        call: The arguments of the example, which pools six places on each axis.
+        places: How many places its result has on each axis; 0 for an axis that is gone.
+        sized: Whether the size of the windows has a default.
+    """
+    for rank, over in _OVER.items():
+        name = f"{kind}Pooling{rank}D"
+        given, made = ((2, *(n,) * rank * (n > 0), 3) for n in (6, places))
+        doc = f"""{what.format(over)}
+
+    >>> import numpy as np
+    >>> from oneiros import layers
+    >>> layers.{name}({call})(np.ones({given}, "float32")).shape
+    {made}
+    """
+        fields = {"pool_size": 2 if rank == 1 else (2,) * rank} if sized else {}
+        space = {"__doc__": doc, "__module__": __name__, "pool": staticmethod(pool), **fields}
+        space["__annotations__"] = dict.fromkeys(fields, PerAxis)
+        parent = _GlobalMean1D if name == "GlobalAveragePooling1D" else base
+        yield type(base)(name, (parent,), space, rank=rank)
 
 
-for _rank in (1, 2, 3):
-    for _kind, _pool, _reduce, _adaptive in (
-        ("Max", ops.max_pool, ops.max, ops.adaptive_max_pool),
-        ("Average", ops.average_pool, ops.mean, ops.adaptive_average_pool),
-    ):
-        _what, _over = _WHAT[_kind], _OVER[_rank]
-        _size = 2 if _rank == 1 else (2,) * _rank
-        _fields = {"pool_size": _size} if _kind == "Max" else {}
-        globals()[f"{_kind}Pooling{_rank}D"] = _make(
-            _kind, _rank, Pooling, _pool, f"The {_what} of each window of {_over}.", _fields,
-            "2", (2, *(3,) * _rank, 3),
-        )  # fmt: skip
-        _masked = (_kind, _rank) == ("Average", 1)
-        globals()[f"Global{_kind}Pooling{_rank}D"] = _make(
-            f"Global{_kind}", _rank, _GlobalMean1D if _masked else GlobalPooling, None if _masked else _reduce,
-            f"The {_what} of each channel of {_over}.", {}, "", (2, 3),
-        )  # fmt: skip
-        globals()[f"Adaptive{_kind}Pooling{_rank}D"] = _make(
-            f"Adaptive{_kind}", _rank, AdaptivePooling, _adaptive,
-            f"The {_what} of windows that divide {_over} into as many as are asked for.", {}, "3", (2, *(3,) * _rank, 3),
-        )  # fmt: skip
-
-for _name in [n for n in __all__ if n.endswith("D") and "Pooling" in n and "Adaptive" not in n]:
-    globals()[_name.replace("Pooling", "Pool")] = globals()[_name]
+MaxPooling1D, MaxPooling2D, MaxPooling3D = _classes(
+    "Max", Pooling, ops.max_pool, "The largest of each window of {}.", "2", 3, sized=True
+)
+AveragePooling1D, AveragePooling2D, AveragePooling3D = _classes(
+    "Average", Pooling, ops.average_pool, "The mean of each window of {}.", "2", 3
+)
+GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D = _classes(
+    "GlobalMax", GlobalPooling, ops.max, "The largest of each channel of {}.", "", 0
+)
+GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D = _classes(
+    "GlobalAverage", GlobalPooling, ops.mean, "The mean of each channel of {}.", "", 0
+)
+AdaptiveMaxPooling1D, AdaptiveMaxPooling2D, AdaptiveMaxPooling3D = _classes(
+    "AdaptiveMax", AdaptivePooling, ops.adaptive_max_pool,
+    "The largest of windows that divide {} into as many as are asked for.", "3", 3,
+)  # fmt: skip
+AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D = _classes(
+    "AdaptiveAverage", AdaptivePooling, ops.adaptive_average_pool,
+    "The mean of windows that divide {} into as many as are asked for.", "3", 3,
+)  # fmt: skip
