@@ -5,6 +5,9 @@
 
 PYTHON ?= python3.11
 BACKEND ?= jax
+# Folders with wheels to prefer: one with PyTorch's CPU build spares the CUDA build of gigabytes.
+WHEELS ?= $(wildcard ../shared/wheels)
+INSTALL = $(BIN)/pip install -q -c constraints.txt $(addprefix --find-links ,$(WHEELS)) -e
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
@@ -16,15 +19,15 @@ $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "the module venv is missing (on Debian: apt install python3-venv)"; exit 1; }
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q -e '.[demo]'
+$(VENV)/.demo-$(BACKEND): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[demo,$(BACKEND)]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q -e '.[test]'
-	@touch $@ $(VENV)/.demo
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[test]'
+	@touch $@
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo-$(BACKEND)
 	ONEIROS_BACKEND=$(BACKEND) $(BIN)/python examples/digits.py --out $(OUT)
 
 test: $(VENV)/.test
