@@ -33,6 +33,16 @@ def is_symbolic(x):
     return isinstance(x, tf.Tensor) and not is_eager(x)
 
 
+def as_tensors(kernel):
+    """`kernel`, given what else its operands may be as tensors."""
+    kinds = (np.ndarray, np.generic, tf.IndexedSlices)
+
+    def run(*args, **params):
+        return kernel(*[tensor(x) if isinstance(x, kinds) else x for x in args], **params)
+
+    return run
+
+
 # Control flow ---------------------------------------------
 def runnable(graph):
     """A sub-graph as a function of arrays, kept with it."""
@@ -219,7 +229,7 @@ class Launch:
 class TensorFlow(backend.Backend):
     """See the module."""
 
-    native = True
+    native, meets_numpy = True, False
     kept_wide = ("int64", "float64")
 
     def owns(self, kind):
@@ -259,7 +269,12 @@ class TensorFlow(backend.Backend):
         """The kernel of a primitive, or of a composite kept whole, for compiled functions."""
         if hasattr(target, "body"):
             return self.faster[target.name]
-        return COMPILED.get(target) or self.kernel(target)
+        return as_tensors(COMPILED.get(target) or self.kernel(target))
+
+    def kernel_for(self, primitive, types):
+        kernel = self.kernel(primitive)
+        mixed = any(issubclass(t, (np.ndarray, np.generic, tf.IndexedSlices)) for t in types)
+        return as_tensors(kernel) if mixed else kernel
 
     def compile(self, graph, donate=()):
         return Step(emit(graph, self.kernel_of), donate)
