@@ -1,11 +1,16 @@
 """What every test shares: the oracle's environment and the backends to run on."""
 
+import contextlib
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 os.environ.setdefault("ONEIROS_BACKEND", "numpy")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Tests compile thousands of small functions and run each once: XLA is told to hurry.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,5 +35,13 @@ def backend(request):
 
     before = config.backend()
     config.set_backend(request.param)
-    yield request.param
+    with contextlib.nullcontext() if request.param != "torch" else _no_grad():
+        yield request.param
     config.set_backend(before)
+
+
+def _no_grad():
+    """Values alone: NumPy does not take PyTorch's tensors that track derivatives."""
+    import torch
+
+    return torch.no_grad()
