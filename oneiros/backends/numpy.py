@@ -37,6 +37,27 @@ def quiet(kernel):
     return functools.update_wrapper(run, kernel, ("__name__", "__doc__"), ())
 
 
+def quiet_ufunc(f):
+    """As `quiet(f)`, or `quiet(binary(f))`, sooner there: it copies the context only if it must."""
+    run, copy = _QUIET.run, _QUIET.copy
+
+    def unary(x):
+        try:
+            return run(f, x)
+        except RuntimeError:  # one thread at a time may be in a context
+            return copy().run(f, x)
+
+    def binary(x, y):
+        if type(x) is float or type(y) is float:
+            x, y = fit(x, y)
+        try:
+            return run(f, x, y)
+        except RuntimeError:
+            return copy().run(f, x, y)
+
+    return unary if f.nin == 1 else binary
+
+
 class NumPy(backend.Backend):
     """Arrays are `np.ndarray`; training is by the traced step alone."""
 
@@ -72,24 +93,24 @@ class NumPy(backend.Backend):
 
 
 # Elementwise ---------------------------------------------
+_NUMBERS = (bool, int, float, complex)
+
+
 def is_low(x):
     """Whether `x` holds floats of less than 32 bits."""
     return numpy_windows.is_low(x.dtype)
 
 
-def fit(xs):
-    """`xs` with plain floats as scalars of the dtype beside them, if NumPy would widen that."""
-    dtype = next((x.dtype for x in xs if type(x) not in (bool, int, float, complex)), None)
-    if dtype is None or not numpy_windows.is_low(dtype):
-        return xs
-    return [dtype.type(x) if type(x) in (bool, int, float) else x for x in xs]
+def fit(x, y):
+    """The operands, a plain number as a scalar of a narrow float beside it, which NumPy would widen."""
+    if type(x) in _NUMBERS:
+        return (y.dtype.type(x), y) if type(y) not in _NUMBERS and is_low(y) else (x, y)
+    return (x, x.dtype.type(y)) if type(y) in _NUMBERS and is_low(x) else (x, y)
 
 
 def binary(f):
     def kernel(x, y):
-        if type(x) is float or type(y) is float:
-            x, y = fit((x, y))
-        return f(x, y)
+        return f(*fit(x, y)) if type(x) is float or type(y) is float else f(x, y)
 
     return kernel
 
@@ -149,7 +170,7 @@ def bitcast(x, *, dtype):
 
 
 def select(condition, x, y):
-    x, y = fit((x, y)) if type(x) is float or type(y) is float else (x, y)
+    x, y = fit(x, y) if type(x) is float or type(y) is float else (x, y)
     return np.where(condition, x, y)
 
 
@@ -595,6 +616,6 @@ SILENT = {
     p.concatenate,
     p.stop_gradient,
 }
-BACKEND = NumPy(
-    "numpy", {target: k if target in SILENT else quiet(k) for target, k in KERNELS.items()}
-)
+QUIET = {target: k if target in SILENT else quiet(k) for target, k in KERNELS.items()}
+QUIET |= {q: quiet_ufunc(getattr(np, q.name)) for q in _NUMPY + _WITH_NUMBERS}
+BACKEND = NumPy("numpy", QUIET)

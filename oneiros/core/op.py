@@ -38,15 +38,18 @@ class Op:
     def __init__(self, body, name):
         self.name, self.body, self.vjp_rule = name, body, None
         self.signature = inspect.signature(body)
-        self.kernels = {}
+        self.kernels, self.fused = {}, {}
 
     def kernel(self, args):
-        """The faster kernel of the backend that owns `args`, or the body."""
+        """The faster kernel of the backend that owns `args`, or None."""
         owner = backend.owner({type(a) for a in args if hasattr(a, "dtype")}, self.name)
         owner = owner or backend.current()
         kernel = owner.faster.get(self.name)
         if kernel is None and self.name in owner.fused:
-            kernel = owner.fuse(self.body, owner.fused[self.name])
+            kernel = self.fused.get(owner)
+            if kernel is None:
+                kernel = owner.fuse(self.body, owner.fused[self.name])
+                self.fused[owner] = kernel
         return kernel
 
     def __repr__(self):
@@ -130,19 +133,18 @@ def binary(name, primitive, dtype=None, keep=False):
         return primitive(*promote(x1, x2, rule=dtype, keep=keep))
 
     def call(x1, x2):
-        way = ways.get((type(x1), type(x2)))
+        way = ways.get((type(x1), type(x2), getattr(x1, "dtype", None), getattr(x2, "dtype", None)))
         return general(x1, x2) if way is None else way(x1, x2)
 
     def general(x1, x2):
-        first, second = kinds = type(x1), type(x2)
+        kinds = first, second = type(x1), type(x2)
         if first in _SPECIAL or second in _SPECIAL:
             if _has_symbol(x1) or _has_symbol(x2):
                 return _symbolic(call, (x1, x2), {})
-        elif (first is second and first not in _NUMBERS) or (first in _NUMBERS) != (
-            second in _NUMBERS
-        ):
-            if hasattr(x1, "dtype") or hasattr(x2, "dtype"):
-                ways[kinds] = _by_dtype(primitive, body, dtype, kinds, keep)
+        elif first is second or first in _NUMBERS or second in _NUMBERS:
+            dtypes = getattr(x1, "dtype", None), getattr(x2, "dtype", None)
+            if dtypes != (None, None):
+                ways[*kinds, *dtypes] = _way(primitive, body, dtype, (x1, x2), keep)
         return body(x1, x2)
 
     return _family_member(name, call, body)
@@ -166,48 +168,16 @@ def _direct(primitive, args):
     return (owner or backend.current()).kernel_for(primitive, types)
 
 
-def _by_dtype(primitive, body, rule, kinds, keep):
-    """What to do with two arguments of these types: straight to the kernel for dtypes that need no
-    cast.
-    """
-    kernels = {}
-
-    def find(x1, x2):
-        want = _common((x1, x2), rule, keep)
-        for x in (x1, x2):
-            if (
-                dtype_of(x) != want
-                if type(x) not in _NUMBERS
-                else type(x) is not float and is_float(want)
-            ):
-                return body
-        return _direct(primitive, (x1, x2))
-
-    def arrays(x1, x2):
-        kernel = kernels.get((x1.dtype, x2.dtype))
-        if kernel is None:
-            kernel = kernels[x1.dtype, x2.dtype] = find(x1, x2)
-        return kernel(x1, x2)
-
-    def array_and_number(x1, x2):
-        kernel = kernels.get(x1.dtype)
-        if kernel is None:
-            kernel = kernels[x1.dtype] = find(x1, x2)
-        return kernel(x1, x2)
-
-    def number_and_array(x1, x2):
-        kernel = kernels.get(x2.dtype)
-        if kernel is None:
-            kernel = kernels[x2.dtype] = find(x1, x2)
-        return kernel(x1, x2)
-
-    return (
-        number_and_array
-        if kinds[0] in _NUMBERS
-        else array_and_number
-        if kinds[1] in _NUMBERS
-        else arrays
-    )
+def _way(primitive, body, rule, xs, keep):
+    """What to call for operands of these types and dtypes: the kernel where none needs a cast."""
+    want = _common(xs, rule, keep)
+    for x in xs:
+        fits = (
+            dtype_of(x) == want if type(x) not in _NUMBERS else type(x) is float and is_float(want)
+        )
+        if not fits:
+            return body
+    return _direct(primitive, xs)
 
 
 def _forget(_changed):
@@ -216,6 +186,7 @@ def _forget(_changed):
         ways.clear()
     for record in OPS.values():
         record.kernels.clear()
+        record.fused.clear()
 
 
 config.on_backend_change.append(_forget)
@@ -234,7 +205,7 @@ def _has_symbol(x):
     if isinstance(x, Symbol):
         return True
     if isinstance(x, (list, tuple)):
-        return any(map(_has_symbol, x))
+        return any(type(v) is not int and _has_symbol(v) for v in x)
     if isinstance(x, dict):
         return any(map(_has_symbol, x.values()))
     return False
@@ -262,7 +233,10 @@ def _find_fast(record, args):
     direct = args and all(type(a) in _PLAIN or hasattr(a, "dtype") for a in args)
     if not direct or type(args[0]) in _PLAIN or not VARIABLES.isdisjoint(map(type, args)):
         return lambda *args, **kwargs: _bound_fast(record, args, kwargs)
-    return record.kernel(args) or record.body
+    kernel = record.kernel(args) or record.body
+    arrays, run = getattr(kernel, "unchecked", (0, None))
+    first = [type(a) for a in args[:arrays]]
+    return run if run is not None and len(first) == arrays and _PLAIN.isdisjoint(first) else kernel
 
 
 def _bound_fast(record, args, kwargs):

@@ -32,6 +32,7 @@ class Trainer:
     stop_training = False
     compiled = False
     _compile_loss = _compile_metrics = _loss_tracker = _loop = _train_data = None
+    _never_run = frozenset()  # ids of layers that the model holds and does not call
 
     def _trainer_state(self):
         put = object.__setattr__
@@ -391,7 +392,9 @@ class Trainer:
         function.
         """
         x, y, _ = batch
-        built = self.built and all(layer.built for layer in self._flatten_layers())
+        built = self.built and all(
+            layer.built or id(layer) in self._never_run for layer in self._flatten_layers()
+        )
         needs_metrics = (
             kind != "predict"
             and self._compile_metrics is not None
@@ -435,6 +438,8 @@ class Trainer:
         inputs = tree.map_structure(symbol, x)
         kwargs = {"training": True} if self._call_takes_training else {}
         outputs = self(inputs, **kwargs)
+        unbuilt = frozenset(id(layer) for layer in self._flatten_layers() if not layer.built)
+        object.__setattr__(self, "_never_run", unbuilt)  # such as a dropout of rate 0
         if self._compile_metrics is not None and y is not None:
             self._compile_metrics.build(tree.map_structure(symbol, y), outputs)
         if (
