@@ -23,6 +23,7 @@ from oneiros.core import primitives as p
 from oneiros.core.dtypes import result_type
 from oneiros.core.graph import Graph
 from oneiros.core.spec import dtype_name
+from oneiros.core.variable import UNSTORED
 
 __all__ = ["BACKEND"]
 
@@ -379,3 +380,4 @@ def _default_dtype(x):
 
 
 BACKEND = TensorFlow("tensorflow", PRIMITIVES)
+UNSTORED.add(tf.__internal__.EagerTensor)

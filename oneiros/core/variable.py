@@ -18,8 +18,9 @@ from oneiros.core.scopes import STATE
 from oneiros.core.spec import dtype_name
 from oneiros.core.symbol import Symbol
 
-__all__ = ["Variable", "track_variables"]
+__all__ = ["UNSTORED", "Variable", "track_variables"]
 
+UNSTORED = {np.ndarray}  # types of values that a backend is to store; backends add their own
 _observers = []  # callables told of every new variable (layers adopt those made in `build`)
 
 
@@ -149,7 +150,7 @@ class Variable:
                     value = Symbol(self.shape, self.dtype)
                 else:
                     value = self._settle()
-            if type(value) is np.ndarray and STACK.top is None:
+            if type(value) in UNSTORED and STACK.top is None:
                 value = self._value = backend.current().variable(value, self)
             if value is None:
                 raise ValueError(f"variable '{self.path}' has no value")
@@ -164,7 +165,7 @@ class Variable:
         if self._lease is not None and self._lease is not holder:
             self._lease.release(self)
         self._settle()
-        if type(self._value) is np.ndarray:
+        if type(self._value) in UNSTORED:
             self._value = backend.current().variable(self._value, self)
         return self._value
 
