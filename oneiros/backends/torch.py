@@ -618,7 +618,7 @@ KERNELS |= CONTROL
 class Torch(backend.Backend):
     """See the module."""
 
-    native = True
+    native, meets_numpy = True, False
 
     def owns(self, kind):
         return issubclass(kind, torch.Tensor)
@@ -721,19 +721,26 @@ class Torch(backend.Backend):
         return torch.func.jvp(function, tuple(primals), tuple(tangents), has_aux=has_aux)
 
     def custom_gradient(self, function, args, kwargs):
-        with torch.no_grad():
-            made, gradient = function(
-                *[x.detach() if isinstance(x, torch.Tensor) else x for x in args], **kwargs
-            )
-        outputs = tree.flatten(made)
+        leaves, structure = tree.flatten(args), []
+        at = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
 
-        def back(*g):
-            from oneiros.ops.control import _call_grad
+        class Function(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, *tensors):
+                now = list(leaves)
+                for i, x in zip(at, tensors):
+                    now[i] = x
+                made, ctx.gradient = function(*tree.pack_sequence_as(args, now), **kwargs)
+                structure.append(made)
+                return tuple(y.view_as(y) for y in tree.flatten(made))
 
-            return _call_grad(gradient, g, args)
+            @staticmethod
+            def backward(ctx, *g):
+                made = tree.flatten(ctx.gradient(*g))
+                return tuple(made if len(made) == len(at) else [made[i] for i in at])
 
-        flat = Given.apply(len(outputs), back, *outputs, *args)
-        return tree.pack_sequence_as(made, flat)
+        flat = Function.apply(*[leaves[i] for i in at])
+        return tree.pack_sequence_as(structure[0], list(flat))
 
     @contextlib.contextmanager
     def device(self, name):

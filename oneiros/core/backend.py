@@ -36,10 +36,12 @@ class Backend:
         faster: Name of a composite op to a kernel with the op's own signature.
         array_types: A predicate over types, true for this backend's arrays.
         native: Whether eager tensors and autodiff are the framework's own.
+        meets_numpy: Whether Python's operators take its arrays beside NumPy's.
         kept_wide: 64-bit dtypes that promotion leaves as they are here; others are narrowed.
     """
 
     native = False
+    meets_numpy = True
     kept_wide = ()
     fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
 

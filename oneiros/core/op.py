@@ -295,6 +295,8 @@ def array(x):
     trace.
     """
     if hasattr(x, "dtype") and type(x) not in VARIABLES:
+        if type(x) is np.ndarray and STACK.top is None and not backend.current().meets_numpy:
+            return backend.to_array(x)
         return x
     if type(x) in VARIABLES:
         return x.value

@@ -52,7 +52,8 @@ def confusion(y_true, y_pred, thresholds, sample_weight=None, even=False, labels
         above = _sums_above(split, ops.clip(bucket, 0, count - 1), count)
     else:
         levels = np.reshape(np.asarray(thresholds, "float32"), (-1, 1, 1))
-        over = ops.cast(ops.expand_dims(y_pred, 0) > levels, split.dtype)  # (threshold, n, label)
+        over = ops.greater(ops.expand_dims(y_pred, 0), levels)  # (threshold, n, label)
+        over = ops.cast(over, split.dtype)
         over = ops.concatenate([over, over], axis=-1)
         above = ops.sum(over * split, axis=1)  # (threshold, 2 label)
     below = ops.sum(split, axis=0, keepdims=True) - above
@@ -72,7 +73,7 @@ def _sums_above(values, bucket, count):
         sums = ops.segment_sum(values, ops.reshape(bucket, (-1,)), num_segments=count)
     else:  # one flat table of (bucket, column)
         bucket = ops.concatenate([bucket] * (columns // width), axis=-1)
-        place = bucket * columns + np.arange(columns, dtype="int32")
+        place = ops.add(bucket * columns, np.arange(columns, dtype="int32"))
         flat = ops.segment_sum(
             ops.reshape(values, (-1,)), ops.reshape(place, (-1,)), num_segments=count * columns
         )

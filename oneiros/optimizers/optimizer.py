@@ -377,11 +377,13 @@ class Optimizer(Configurable):
             total.assign(ops.where(now, ops.zeros_like(value), value))
             sums.append(value)
         state = [*variables, *self._variables]
-        before = [v.value for v in state]
-        self._update([value / steps for value in sums], variables)
-        for v, old in zip(state, before):
-            if v.value is not old:
-                v.assign(ops.where(now, v.value, old))
+        before = [(v, v.value) for v in state]
+        with StatelessScope(before) as scope:
+            self._update([value / steps for value in sums], variables)
+        for v, old in before:
+            new = scope.get_current_value(v)
+            if new is not old:
+                v.assign(ops.where(now, new, old))
 
     def _average(self):
         """Move the averages towards the weights, and, when it is time, the weights to them."""
@@ -423,7 +425,7 @@ class Optimizer(Configurable):
 
     def _with_gradients(self, grads, variables):
         """The pairs that have a gradient; a warning names the variables without one."""
-        pairs = [(g, v) for g, v in zip(grads, variables) if g is not None]
+        pairs = [(array(g), v) for g, v in zip(grads, variables) if g is not None]
         if not pairs:
             raise ValueError(
                 f"{type(self).__name__}: no variable has a gradient; does the loss depend on them?"

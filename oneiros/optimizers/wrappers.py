@@ -7,6 +7,7 @@ import re
 
 from oneiros import ops
 from oneiros.core.op import array, to_dtype
+from oneiros.core.scopes import StatelessScope
 from oneiros.core.spec import dtype_name
 from oneiros.optimizers.optimizer import Optimizer
 
@@ -101,11 +102,13 @@ class LossScaleOptimizer(Optimizer):
         finite = self.check_finite(grads)
         scale = self.dynamic_scale.value
         state = [*inner.variables, *(trainable_variables or inner._trainable_variables)]
-        before = [v.value for v in state]
-        inner.apply([_unscaled(g, scale, finite) for g in grads], trainable_variables)
-        for v, old in zip(state, before):
-            if v.value is not old:
-                v.assign(ops.where(finite, v.value, old))
+        before = [(v, v.value) for v in state]
+        with StatelessScope(before) as scope:
+            inner.apply([_unscaled(g, scale, finite) for g in grads], trainable_variables)
+        for v, old in before:
+            new = scope.get_current_value(v)
+            if new is not old:
+                v.assign(ops.where(finite, new, old))
         grown = ops.equal(self.step_counter.value, self.dynamic_growth_steps - 1)
         counted = ops.where(
             ops.logical_or(grown, ops.logical_not(finite)), 0, self.step_counter.value + 1
