@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import builtins
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
@@ -21,8 +20,9 @@ import sys
 import types
 
 import oneiros
+from oneiros.stand_in import read_keras_as_oneiros
 
-__all__ = ["KerasFinder", "info", "main", "read_keras_as_oneiros", "run_script"]
+__all__ = ["info", "main", "run_script"]
 
 USAGE = """\
 usage: oneiros run SCRIPT [ARGUMENT ...]   run a Keras script, unchanged, with Oneiros
@@ -106,54 +106,6 @@ def _without_launcher(show, namespace):
         show(kind, error.with_traceback(traceback), traceback)
 
     return hook
-
-
-# Imports ------------------------------------------------------------------------------------------
-def read_keras_as_oneiros():
-    """From here on `import keras` gives Oneiros, in this process."""
-    loaded = sys.modules.get("keras", oneiros)
-    if loaded is not oneiros:
-        raise ImportError(f"keras was imported before, from {getattr(loaded, '__file__', '?')}")
-    if not any(isinstance(finder, KerasFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, KerasFinder())
-
-
-class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `keras.a.b` where Oneiros has `oneiros.a.b`: the same module, not a copy."""
-
-    def find_spec(self, name, path=None, target=None):
-        root, _, rest = name.partition(".")
-        if root != "keras":
-            return None
-        found = _counterpart(rest)
-        if found is None:
-            ours = f"Oneiros {oneiros.version()} has no 'oneiros.{rest}'"
-            raise ModuleNotFoundError(f"No module named {name!r}: {ours}", name=name)
-        spec = importlib.machinery.ModuleSpec(name, self, is_package=hasattr(found, "__path__"))
-        spec.loader_state = found, getattr(found, "__spec__", None)
-        return spec
-
-    def create_module(self, spec):
-        return spec.loader_state[0]
-
-    def exec_module(self, module):
-        """Give the module its own spec back, which the import has replaced."""
-        found, own = module.__spec__.loader_state
-        found.__spec__ = own
-
-
-def _counterpart(rest):
-    """The module `oneiros.rest`, or the namespace that is this attribute of Oneiros, or None."""
-    name = f"oneiros.{rest}" if rest else "oneiros"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
-            raise  # it is there, and something that it needs is not
-    value = oneiros
-    for part in rest.split("."):
-        value = getattr(value, part, None)
-    return value if isinstance(value, (types.ModuleType, types.SimpleNamespace)) else None
 
 
 # What is here -------------------------------------------------------------------------------------

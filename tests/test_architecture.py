@@ -34,6 +34,7 @@ training
 models
 applications preprocessing datasets distillation export visualization wrappers legacy distribution
 testing
+stand_in
 cli
 __main__
 """
@@ -69,6 +70,7 @@ NAMED = {
     "core/op.py": "on numpy, plain arrays are the backend's own",
     "core/registry.py": "words of Keras's file format",
     "cli.py": "the packages that backends need",
+    "stand_in.py": "the names under which Keras's modules are found",
     "models/op_names.py": "names of Keras's modules, as files hold them",
     "training/data_streams.py": "data sets of other frameworks, known by their class's package",
     "training/trainer.py": "the method `.numpy()` of other frameworks' arrays",

@@ -18,6 +18,33 @@ assert keras is oneiros and layers is oneiros.layers and ops is oneiros.ops
 assert Dense is oneiros.layers.Dense
 assert keras.__spec__.name == "oneiros" and ops.__spec__.name == "oneiros.ops"
 """
+PRIVATE = """
+import keras
+import keras.src.callbacks
+from keras.src import backend, ops
+from keras.src.backend.common.variables import KerasVariable, standardize_dtype
+from keras.src.layers.core.dense import Dense
+from keras.src.optimizers.schedules.learning_rate_schedule import LearningRateSchedule
+from keras.src.saving.saving_lib import load_model
+assert Dense is keras.layers.Dense and KerasVariable is keras.Variable
+assert ops.add is keras.ops.add and backend.convert_to_tensor is keras.ops.convert_to_tensor
+assert backend.numpy.add is keras.ops.add and backend.backend() == "numpy"
+assert LearningRateSchedule is keras.optimizers.schedules.LearningRateSchedule
+assert load_model is keras.saving.load_model
+try:
+    from keras.src.layers.layer import NoSuchThing
+except ImportError as error:
+    print(error.name, "has no", "NoSuchThing" in str(error))
+"""
+TENSORFLOW = """
+from tensorflow import keras
+from tensorflow.keras.layers import Dense
+import tensorflow.keras.backend as K
+import tensorflow as tf
+import oneiros
+assert Dense is oneiros.layers.Dense is tf.keras.layers.Dense is keras.layers.Dense
+assert K is oneiros.backend
+"""
 HOW = {"run": ["-m", "oneiros", "run"], "short": ["-m", "oneiros"]}
 
 
@@ -48,6 +75,17 @@ def script(tmp_path):
 def test_keras_means_oneiros_in_a_script(script, how):
     done = python(*HOW[how], script(IMPORTS + "print('fine')"))
     assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
+
+
+def test_private_modules_of_keras_find_public_names(script):
+    done = python(*HOW["run"], script(PRIVATE), ONEIROS_BACKEND="numpy")
+    assert (done.stdout, done.stderr) == ("keras.src.layers.layer has no True\n", "")
+
+
+def test_the_keras_of_tensorflow_means_oneiros_too(script):
+    pytest.importorskip("tensorflow")
+    done = python(*HOW["run"], script(TENSORFLOW), ONEIROS_BACKEND="numpy")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_script_sees_what_python_shows_it(script):

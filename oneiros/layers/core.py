@@ -21,6 +21,7 @@ from oneiros.layers.weights import LowRank
 
 __all__ = [
     "Activation", "Dense", "Embedding", "Flatten", "Identity", "Lambda", "Masking", "Permute", "RepeatVector", "Reshape",
+    "ReversibleEmbedding",
 ]  # fmt: skip
 
 
@@ -131,6 +132,61 @@ class Embedding(LowRank, Layer):
 
     def compute_mask(self, inputs, mask=None):
         return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+
+class ReversibleEmbedding(Embedding):
+    """An embedding that also gives, with `reverse=True`, the likeness of vectors to its rows.
+
+    Input shape (...), integers, to (..., output_dim); reversed (..., output_dim) to
+    (..., input_dim).
+
+    Args:
+        tie_weights: Whether both ways use the same weights.
+        reverse_dtype: The dtype of the reverse way.
+        logit_soft_cap: The reverse way's results are kept within this bound, by `tanh`.
+
+    >>> import numpy as np
+    >>> from oneiros import layers
+    >>> layer = layers.ReversibleEmbedding(10, 4)
+    >>> layer(layer(np.array([[1, 2, 3]])), reverse=True).shape
+    (1, 3, 10)
+    """
+
+    fields = {n: Embedding.fields[n] for n in ("input_dim", "output_dim")}
+    tie_weights: bool = True
+    embeddings_initializer: Initializer = "uniform"
+    embeddings_regularizer: Regularizer = None
+    embeddings_constraint: Constraint = None
+    mask_zero: bool = False
+    reverse_dtype: str = None
+    logit_soft_cap: float = None
+    config_also = (*Embedding.config_also, "quantization_config")
+    _initial_weights = lora_rank = quantization_config = None
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        if not self.tie_weights:
+            self.reverse_embeddings = self.add_weight(
+                name="reverse_embeddings",
+                shape=(self.output_dim, self.input_dim),
+                initializer=self.embeddings_initializer,
+            )
+
+    def call(self, inputs, reverse=False):
+        if not reverse:
+            return super().call(inputs)
+        kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings
+        if self.reverse_dtype is not None:
+            inputs, kernel = (ops.cast(x, self.reverse_dtype) for x in (inputs, kernel))
+        logits = ops.matmul(inputs, kernel)
+        cap = self.logit_soft_cap  # (..., input_dim)
+        return logits if cap is None else cap * ops.tanh(logits / cap)
+
+    def compute_output_shape(self, input_shape, reverse=False):
+        """`(*input_shape[:-1], input_dim)` reversed, else `(*input_shape, output_dim)`."""
+        if reverse:
+            return (*input_shape[:-1], self.input_dim)
+        return (*input_shape, self.output_dim)
 
 
 class _Function(Layer):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from oneiros import ops
+from oneiros import initializers, ops
 from oneiros.core import tree
 from oneiros.core.registry import deserialize_keras_object, serialize_keras_object
 from oneiros.layers.base import Layer, _plan_of
 
-__all__ = ["Bidirectional", "TimeDistributed", "Wrapper"]
+__all__ = ["Bidirectional", "SpectralNormalization", "TimeDistributed", "Wrapper"]
 
 
 class Inner:
@@ -259,6 +259,65 @@ class Bidirectional(Layer):
             if isinstance(config.get(name), dict):
                 config[name] = deserialize_keras_object(config[name], custom_objects=custom_objects)
         return super().from_config(config)
+
+
+class SpectralNormalization(Wrapper):
+    """A layer whose kernel is divided by its largest singular value in training (Miyato et al.,
+    2018).
+
+    Args:
+        power_iterations: How often a call refines its estimate of that value.
+
+    Raises:
+        ValueError: if `power_iterations` is below one, or the layer has neither a `kernel` nor
+            `embeddings`.
+
+    >>> import numpy as np
+    >>> from oneiros import layers
+    >>> layers.SpectralNormalization(layers.Dense(2))(np.ones((1, 3), "float32")).shape
+    (1, 2)
+    """
+
+    power_iterations: int = 1
+
+    def _ready(self):
+        if self.power_iterations <= 0:
+            raise ValueError(
+                f"SpectralNormalization: `power_iterations` must be above 0; got {self.power_iterations}"
+            )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.kernel = getattr(self.layer, "kernel", getattr(self.layer, "embeddings", None))
+        if self.kernel is None:
+            raise ValueError(
+                f"SpectralNormalization: the layer '{self.layer.name}' has neither a `kernel` nor `embeddings`"
+            )
+        self.vector_u = self.add_weight(
+            name="vector_u",
+            shape=(1, self.kernel.shape[-1]),
+            initializer=initializers.TruncatedNormal(stddev=0.02),
+            trainable=False,
+            dtype=self.kernel.dtype,
+        )
+
+    def call(self, inputs, training=False):
+        if training:
+            kernel, u = self.normalized_weights()
+            self.vector_u.assign(u)
+            self.kernel.assign(kernel)
+        return self.layer(inputs)
+
+    def normalized_weights(self):
+        """The kernel over its largest singular value, and the singular vector, refined."""
+        columns = ops.reshape(self.kernel, (-1, self.kernel.shape[-1]))  # (rest, outputs)
+        u = self.vector_u.value
+        for _ in range(self.power_iterations):
+            v = ops.normalize(ops.matmul(u, ops.transpose(columns)), axis=None)
+            u = ops.normalize(ops.matmul(v, columns), axis=None)
+        u, v = ops.stop_gradient(u), ops.stop_gradient(v)
+        sigma = ops.matmul(ops.matmul(v, columns), ops.transpose(u))
+        return ops.reshape(columns / sigma, self.kernel.shape), u
 
 
 def _copy(layer, name, go_backwards):

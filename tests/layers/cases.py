@@ -34,6 +34,9 @@ ROWS = [
     Row("Identity", {}, (4,)),
     Row("Masking", dict(mask_value=0.0), (3, 4)),
     Row("Rescaling", dict(scale=2.0, offset=-1.0), (4,)),
+    Row(
+        "ReversibleEmbedding", dict(input_dim=7, output_dim=3, tie_weights=False), (5,), integers=7
+    ),
     Row("ReLU", dict(max_value=1.0, negative_slope=0.1, threshold=0.2), (4,)),
     Row("ReLU", dict(max_value=6), (4,)),
     Row("LeakyReLU", {}, (4,)),
