@@ -38,7 +38,8 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	ONEIROS_BACKEND=numpy $(BIN)/python -m pytest -q -n 2 --doctest-modules oneiros
 	$(BIN)/python -m oneiros.testing numpy
-	$(BIN)/python -m oneiros.testing jax --quick
+	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false" \
+		$(BIN)/python -m oneiros.testing jax --quick
 	$(BIN)/python benchmarks/run.py --smoke
 
 bench: $(VENV)/.test

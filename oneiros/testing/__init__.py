@@ -2,6 +2,6 @@
 
     python -m oneiros.testing NAME [--quick]
 
-`cases` and `op_cases` hold the rows, `kit` the checks. A backend under development runs it until
-the table is clean.
+`cases`, `op_cases` and `models` hold the rows, `kit` the checks. A backend under development runs it
+until the table is clean.
 """

@@ -1,15 +1,19 @@
-"""The battery that every backend must pass, over the rows of `cases.py`.
+"""The battery that every backend must pass, over the rows of `cases`, `op_cases` and `models`.
 
-A check gives None if all is well, or says what is wrong; what a backend refuses is unsupported.
-Derivatives are checked in two steps: our rules against numeric derivatives, in float64 on NumPy;
-then the backend's values of the derivative's graph against NumPy's.
+Everything to compute is a `Part`: a function of arrays, and what it must give. Parts are run
+eagerly, or many of them as one compiled graph, or through the framework's own derivatives; where a
+joint run fails, its halves run by themselves until it is known which part is to blame. Derivatives
+are checked in two steps: our rules against numeric derivatives, in float64 on NumPy; then the
+backend's values of the derivative's graph against NumPy's.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import traceback
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,18 +26,222 @@ from oneiros.core.graph import Graph, input_symbol, run, trace
 from oneiros.core.op import OPS, infer
 from oneiros.core.primitive import PRIMITIVES
 from oneiros.core.spec import Spec, dtype_name, spec_of
-from oneiros.core.symbol import Symbol
-from oneiros.testing import cases, op_cases
+from oneiros.testing import cases, models, op_cases
 
-__all__ = ["CHECKS", "check", "conformance", "random_graph"]
+__all__ = ["Part", "conformance", "judge", "random_graph", "rules"]
 
 TOLERANCE = {"float64": 1e-9, "float32": 3e-5, "float16": 5e-3, "bfloat16": 4e-2}
 OF_COMPLEX = {"float64": "complex128", "float32": "complex64"}
 LOW = ("float16", "bfloat16")
-SKIP = "skipped"  # what a check gives where it does not apply
+TOGETHER = 24  # how many parts are compiled as one graph
 
 
-# Values ---------------------------------------------
+# Comparing ----------------------------------------------------------------------------------------
+def outputs_of(made):
+    return list(made) if isinstance(made, (tuple, list)) else [made]
+
+
+def wide(x):
+    x = np.asarray(backend.to_numpy(x))
+    if x.dtype.kind not in "fcV":
+        return x
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def difference(got, want, tolerance):
+    """What is wrong with the arrays `got`, or None."""
+    if len(got) != len(want):
+        return f"{len(got)} outputs for {len(want)}"
+    for i, (a, b) in enumerate(zip(map(wide, got), map(wide, want))):
+        if a.shape != b.shape:
+            return f"output {i} has shape {a.shape} for {b.shape}"
+        if a.dtype.kind in "fc" or b.dtype.kind in "fc":
+            finite = b[np.isfinite(b)]
+            scale = tolerance * max(1.0, np.abs(finite).max(initial=0))
+            if not np.allclose(a, b, rtol=tolerance, atol=scale, equal_nan=True):
+                with np.errstate(all="ignore"):
+                    off = np.nanmax(np.abs(a - b))
+                return f"output {i} is off by {off:.2g}, which is over {scale:.2g}"
+        elif not np.array_equal(a, b):
+            return f"output {i} differs: {a.ravel()[:6]} for {b.ravel()[:6]}"
+    return None
+
+
+def told(error):
+    """What a failure is called: refusals are no faults."""
+    if isinstance(error, NotImplementedError):  # UnsupportedOp, or a refusal of the framework's
+        return f"unsupported: {error}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+    return f"{type(error).__name__}: {error} ({place})"
+
+
+def quiet_run(graph, arrays):
+    """The graph's outputs, by NumPy."""
+    before = config.backend()
+    config.set_backend("numpy")
+    try:
+        return run(graph, arrays)
+    finally:
+        config.set_backend(before)
+
+
+def on_backend(engine, args):
+    return tree.map_structure(
+        lambda x: engine.to_array(x) if isinstance(x, np.ndarray) else x, list(args)
+    )
+
+
+# Parts and how they run ---------------------------------------------------------------------------
+@dataclasses.dataclass
+class Part:
+    """A function of arrays (or symbols) and what it must give.
+
+    Args:
+        name: What it belongs to: a primitive, op or layer.
+        label: The check.
+        function: Gives a list of arrays; for `native`, the scalar whose derivative is looked at.
+        arrays: What it is called with.
+        want: A function that gives the right arrays.
+        specs: Shapes and dtypes that were foretold for what it gives; None if not looked at.
+        seen: What of the outputs is compared, as `seen(*outputs)`; all of them if None.
+        how: The runner.
+    """
+
+    name: str
+    label: str
+    function: Callable
+    arrays: list
+    want: Callable
+    tolerance: float = 1e-3
+    specs: list | None = None
+    seen: Callable | None = None
+    how: Callable | None = None
+
+
+def judge(part, made, engine):
+    """`(label, what is wrong or None)` for each thing that a part's outcome shows."""
+    if isinstance(made, str):
+        return [(part.label, made)]
+    found = []
+    if part.specs is not None:
+        real = [Spec(tuple(v.shape), dtype_name(v.dtype)) for v in made]
+        specs = [s.but(dtype=engine.canonical_dtype(s.dtype)) for s in part.specs]
+        found.append(("shapes", None if real == specs else f"{real} for {specs}"))
+    try:
+        made = outputs_of(part.seen(*map(wide, made))) if part.seen else made
+        return [*found, (part.label, difference(made, part.want(), part.tolerance))]
+    except Exception as error:
+        return [*found, (part.label, told(error))]
+
+
+def eager(engine, parts):
+    return [outputs_of(part.function(*on_backend(engine, part.arrays))) for part in parts]
+
+
+def compiled(engine, parts):
+    """All parts as one graph, run twice: the second run meets the buffers of the first."""
+    counts, arrays = [], [x for part in parts for x in part.arrays]
+
+    def whole(*symbols):
+        outputs, left = [], iter(symbols)
+        for part in parts:
+            made = outputs_of(part.function(*[next(left) for _ in part.arrays]))
+            counts.append(len(made))
+            outputs += made
+        return outputs
+
+    step = engine.compile(trace(whole, list(map(spec_of, arrays)), engine.kept("train")))
+    for _ in range(2):
+        made = iter(step(*on_backend(engine, arrays)))
+    return [[next(made) for _ in range(n)] for n in counts]
+
+
+def native(engine, parts):
+    """The derivatives of the parts' scalars by the framework's own means."""
+    arrays = [x for part in parts for x in part.arrays]
+    moving = [i for i, x in enumerate(arrays) if x.dtype.kind in "fV"]
+
+    def loss(values, given):
+        now = list(given)
+        for i, v in zip(moving, values):
+            now[i] = v
+        left = iter(now)
+        total = 0.0
+        for part in parts:
+            total = total + part.function(*[next(left) for _ in part.arrays])
+        return total, None
+
+    def slopes(*given):
+        return engine.value_and_grad(lambda v: loss(v, given), [given[i] for i in moving])[0]
+
+    flat = engine.compile_function(slopes, list(map(spec_of, arrays)))
+    made = iter(flat(*on_backend(engine, arrays)))
+    return [[next(made) for x in part.arrays if x.dtype.kind in "fV"] for part in parts]
+
+
+def together(how, engine, parts):
+    """What `how` gives for each part, or why it failed."""
+    try:
+        return how(engine, parts)
+    except Exception as error:
+        if len(parts) == 1:
+            return [told(error)]
+        half = len(parts) // 2
+        return [*together(how, engine, parts[:half]), *together(how, engine, parts[half:])]
+
+
+class Derivative:
+    """A function y(x) of arrays on random directions; its derivatives as functions of (x, c, d)."""
+
+    def __init__(self, function, arrays, along=None):
+        self.function, self.arrays = function, arrays
+        self.graph = trace(function, list(map(spec_of, arrays)))
+        self.moving = [i for i, y in enumerate(self.graph.outputs) if is_differentiable(y)]
+        self.wrt = [i for i, x in enumerate(arrays) if x.dtype.kind in "fcV"]
+        rng, along = np.random.default_rng(7), along or (lambda x: x)
+        self.c = [direction(rng, self.graph.outputs[i]) for i in self.moving]
+        self.d, self.e = ([along(direction(rng, arrays[i])) for i in self.wrt] for _ in "de")
+        self.inputs = [*arrays, *self.c], [*arrays, *self.c, *self.d]
+
+    def scalar(self, *values):
+        """The sum of c times y."""
+        made, total = self.function(*values[: len(self.arrays)]), 0.0
+        for i, c in zip(self.moving, values[len(self.arrays) :]):
+            total = total + p.reduce_sum(p.multiply(made[i], c), axes=tuple(range(len(c.shape))))
+        return total
+
+    def first(self, *symbols):
+        n = len(self.arrays)
+        made = outputs_of(self.function(*symbols[:n]))
+        wrt = [symbols[i] for i in self.wrt]
+        return gradient([made[i] for i in self.moving], list(symbols[n:]), wrt)
+
+    def second(self, *symbols):
+        n = len(self.inputs[0])
+        pairs = zip(self.first(*symbols[:n]), symbols[n:])
+        pairs = [(g, v) for g, v in pairs if is_differentiable(g)]
+        if not pairs:
+            return [np.zeros_like(v) for v in self.d]
+        return gradient(*map(list, zip(*pairs)), [symbols[i] for i in self.wrt])
+
+    @functools.cached_property
+    def graphs(self):
+        """The graphs of the derivatives that there are."""
+        made = [trace(self.first, list(map(spec_of, self.inputs[0])))]
+        try:
+            return [*made, trace(self.second, list(map(spec_of, self.inputs[1])))]
+        except NotDifferentiable:
+            return made
+
+
+def direction(rng, like):
+    dtype = np_dtype(like.dtype)
+    x = rng.normal(size=like.shape)
+    return (x + 1j * rng.normal(size=like.shape) if dtype.kind == "c" else x).astype(dtype)
+
+
+# Primitives ---------------------------------------------------------------------------------------
 def cast_args(args, dtype):
     """The row's floats as `dtype`, its complex numbers as the complex dtype of that width."""
 
@@ -45,300 +253,194 @@ def cast_args(args, dtype):
     return [cast(x) for x in args]
 
 
-def outputs_of(made):
-    return list(made) if isinstance(made, (tuple, list)) else [made]
+def called(row, dtype):
+    """The row's call as a function of its arrays, and those."""
+    args, target, params = cast_args(row.args, dtype), PRIMITIVES[row.name], row.params_for(dtype)
+
+    def call(*values):
+        left = iter(values)
+        args_now = [next(left) if isinstance(x, np.ndarray) else x for x in args]
+        return outputs_of(target(*args_now, **params))
+
+    return call, [x for x in args if isinstance(x, np.ndarray)]
 
 
-def seen(row, made):
-    """What of the outputs counts, as arrays in full width."""
-    made = [wide(backend.to_numpy(v)) for v in outputs_of(made)]
-    return outputs_of(row.seen(*made)) if row.seen else made
-
-
-def wide(x):
-    x = np.asarray(x)
-    return (
-        x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-        if x.dtype.kind in "fcV"
-        else x
-    )
-
-
-def reference(row, args, dtype):
-    """The values that the row expects for these arguments."""
-    if row.expected is None:
-        made = numpy_backend().raw(PRIMITIVES[row.name])(*args, **row.params_for(dtype))
-        return seen(row, made)
+def reference(row, dtype):
+    """What the row's call must give."""
+    args, params = cast_args(row.args, dtype), row.params_for(dtype)
     with np.errstate(all="ignore"):
-        return outputs_of(
-            row.expected(
-                *[wide(x) if isinstance(x, np.ndarray) else x for x in args],
-                **row.params_for(dtype),
-            )
-        )
-
-
-def difference(got, want, tolerance):
-    """What is wrong with the arrays `got`, or None."""
-    if len(got) != len(want):
-        return f"{len(got)} outputs for {len(want)}"
-    for i, (a, b) in enumerate(zip(got, want)):
-        a, b = np.asarray(a), np.asarray(b)
-        if a.shape != b.shape:
-            return f"output {i} has shape {a.shape} for {b.shape}"
-        if a.dtype.kind in "fc" or b.dtype.kind in "fc":
-            finite = b[np.isfinite(b)]
-            scale = max(1.0, np.abs(finite).max(initial=0))
-            if not np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
-                with np.errstate(all="ignore"):
-                    off = np.nanmax(np.abs(a - b))
-                return f"output {i} is off by {off:.2g}, which is over {tolerance * scale:.2g}"
-        elif not np.array_equal(a, b):
-            return f"output {i} differs: {a.ravel()[:6]} for {b.ravel()[:6]}"
-    return None
-
-
-def numpy_backend():
-    return backend.load("numpy")
+        if row.expected is not None:
+            args = [wide(x) if isinstance(x, np.ndarray) else x for x in args]
+            return outputs_of(row.expected(*args, **params))
+        made = outputs_of(backend.load("numpy").raw(PRIMITIVES[row.name])(*args, **params))
+        return outputs_of(row.seen(*map(wide, made))) if row.seen else made
 
 
 def is_float_row(row):
     return any(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in row.args)
 
 
-def on_backend(engine, args):
-    return [engine.to_array(x) if isinstance(x, np.ndarray) else x for x in args]
+def has_derivative(row):
+    rule = PRIMITIVES[row.name].vjp_rule
+    return row.grad and not row.edge and is_float_row(row) and rule is not None
 
 
-def traced(row, dtype, args):
-    """The graph of the row's call, whose inputs are its arrays."""
-    target, params = PRIMITIVES[row.name], row.params_for(dtype)
-    arrays = [x for x in args if isinstance(x, np.ndarray)]
+def row_parts(row, turn, engine, quick):
+    """What is to be computed for one row; `turn` picks its low dtype."""
 
-    def call(*symbols):
-        symbols = iter(symbols)
-        made = target(*[next(symbols) if isinstance(x, np.ndarray) else x for x in args], **params)
-        return outputs_of(made)
+    def value(dtype, label, how):
+        call, arrays = called(row, dtype)
+        args = map(spec_of, cast_args(row.args, dtype))
+        specs = outputs_of(PRIMITIVES[row.name].shape_rule(*args, **row.params_for(dtype)))
+        want = functools.partial(reference, row, dtype)
+        return Part(row.name, label, call, arrays, want, TOLERANCE[dtype], specs, row.seen, how)
 
-    return trace(call, [spec_of(x) for x in arrays]), arrays
-
-
-def values(row, engine, dtype="float32"):
-    """Eagerly and compiled, the row's call gives the values it must."""
-    args = cast_args(row.args, dtype)
-    target, params = PRIMITIVES[row.name], row.params_for(dtype)
-    want = reference(row, args, dtype)
-    made = target(*on_backend(engine, args), **params)
-    wrong = difference(seen(row, made), want, TOLERANCE[dtype])
-    if wrong:
-        return f"eager: {wrong}"
-    graph, arrays = traced(row, dtype, args)
-    step = engine.compile(graph)
-    for _ in range(2):  # the second run meets the buffers of the first
-        made = step(*on_backend(engine, arrays))
-    wrong = difference(seen(row, made), want, TOLERANCE[dtype])
-    return wrong and f"compiled: {wrong}"
-
-
-def shapes(row, engine):
-    """The shape rule foretells shapes and dtypes."""
-    args = cast_args(row.args, "float32")
-    params = row.params_for("float32")
-    target = PRIMITIVES[row.name]
-    told = outputs_of(target.shape_rule(*map(spec_of, args), **params))
-    made = outputs_of(target(*on_backend(engine, args), **params))
-    real = [Spec(tuple(v.shape), dtype_name(v.dtype)) for v in made]
-    told = canonical(engine, told)
-    return None if real == told else f"{real} for {told}"
+    yield value("float32", "values", eager)
+    yield value("float32", "compiled", compiled)
+    if not quick and row.low and is_float_row(row):
+        yield value(LOW[turn % 2], "low floats", compiled)
+    if not has_derivative(row):
+        return
+    exact = Derivative(*called(row, "float64"), row.along)
+    f = Derivative(*called(row, "float32"), row.along)
+    if not f.moving:
+        return
+    for order, graph in enumerate(exact.graphs):
+        want = functools.partial(quiet_run, graph, exact.inputs[order])
+        call = f.second if order else f.first
+        yield Part(row.name, "derivatives", call, f.inputs[order], want, how=compiled)
+    dtypes = [np_dtype(v.dtype).kind for v in (*f.inputs[0], *f.graph.outputs)]
+    if engine.native and not quick and "c" not in dtypes and row.name != "stop_gradient":
+        want = functools.partial(quiet_run, exact.graphs[0], exact.inputs[0])
+        scalar = lambda *values: f.scalar(*values, *on_backend(engine, f.c))
+        yield Part(row.name, "native", scalar, f.arrays, want, how=native)
 
 
-def canonical(engine, specs):
-    return [s.but(dtype=engine.canonical_dtype(s.dtype)) for s in specs]
+def rules(row, step=1e-6):
+    """The vjp rule agrees with numeric derivatives, and so does the rule of the rule."""
+    f = Derivative(*called(row, "float64"), row.along)
+    if not f.moving:
+        return None
 
-
-def low_floats(row, engine):
-    """float16 and bfloat16 give what float64 gives, rounded, in their own dtype."""
-    if not row.low or not is_float_row(row):
-        return SKIP
-    for dtype in LOW:
-        wrong = values(row, engine, dtype)
-        if wrong:
-            return f"{dtype}: {wrong}"
-        target, params = PRIMITIVES[row.name], row.params_for(dtype)
-        args = cast_args(row.args, dtype)
-        told = outputs_of(target.shape_rule(*map(spec_of, args), **params))
-        made = outputs_of(target(*on_backend(engine, args), **params))
-        for v, s in zip(made, told):
-            if dtype_name(v.dtype) != engine.canonical_dtype(s.dtype):
-                return f"{dtype}: output of {dtype_name(v.dtype)} for {s.dtype}"
-    return None
-
-
-# Derivatives ---------------------------------------------
-def inner(xs, ys):
-    """The real part of the inner product of lists of arrays."""
-    return sum(float(np.real(np.vdot(wide(x), wide(y)))) for x, y in zip(xs, ys))
-
-
-class Derivative:
-    """The row's function y(x) on random directions; its derivatives as graphs of (x, c, d)."""
-
-    def __init__(self, row, dtype):
-        self.args = cast_args(row.args, dtype)
-        self.forward, self.arrays = traced(row, dtype, self.args)
-        self.moving = [i for i, y in enumerate(self.forward.outputs) if is_differentiable(y)]
-        self.wrt = [i for i, x in enumerate(self.arrays) if x.dtype.kind in "fcV"]
-        rng = np.random.default_rng(7)
-        self.c = [direction(rng, self.forward.outputs[i]) for i in self.moving]
-        along = row.along or (lambda x: x)
-        self.d, self.e = ([along(direction(rng, self.arrays[i])) for i in self.wrt] for _ in "de")
-        specs = [spec_of(x) for x in (*self.arrays, *self.c)]
-        n = len(self.arrays)
-
-        def first(*symbols):
-            made = run(self.forward, symbols[:n])
-            return gradient(
-                [made[i] for i in self.moving], list(symbols[n:]), [symbols[i] for i in self.wrt]
-            )
-
-        def second(*symbols):
-            xs, d = symbols[: len(specs)], symbols[len(specs) :]
-            pairs = [(g, v) for g, v in zip(first(*xs), d) if isinstance(g, Symbol)]
-            if not pairs:
-                return [np.zeros_like(v) for v in self.d]
-            return gradient(*map(list, zip(*pairs)), [xs[i] for i in self.wrt])
-
-        self.first = functools.cache(lambda: trace(first, specs))
-        self.second = functools.cache(lambda: trace(second, [*specs, *map(spec_of, self.d)]))
-
-    def moved(self, by, step):
-        arrays = list(self.arrays)
-        for i, v in zip(self.wrt, by):
-            arrays[i] = arrays[i] + step * v
+    def moved(by, size):
+        arrays = list(f.arrays)
+        for i, v in zip(f.wrt, by):
+            arrays[i] = arrays[i] + size * v
         return arrays
 
-    def project(self, arrays):
-        made = quiet_run(self.forward, arrays)
-        return inner(self.c, [made[i] for i in self.moving])
-
-
-def direction(rng, like):
-    x = rng.normal(size=like.shape)
-    dtype = np_dtype(like.dtype)
-    return (x + 1j * rng.normal(size=like.shape) if dtype.kind == "c" else x).astype(dtype)
-
-
-def quiet_run(graph, arrays):
-    before = config.backend()
-    if before != "numpy":
-        config.set_backend("numpy")
-    try:
-        return run(graph, arrays)
-    finally:
-        if before != "numpy":
-            config.set_backend(before)
-
-
-def has_derivative(row):
-    return (
-        row.grad
-        and not row.edge
-        and is_float_row(row)
-        and PRIMITIVES[row.name].vjp_rule is not None
-    )
-
-
-def rules(row, engine, step=1e-6):
-    """The vjp rule agrees with numeric derivatives, and so does the rule of the rule."""
-    if engine.name != "numpy" or not has_derivative(row):
-        return SKIP
-    f = Derivative(row, "float64")
-    if not f.moving:
-        return SKIP
-    grads = quiet_run(f.first(), [*f.arrays, *f.c])
+    inner = lambda xs, ys: sum(float(np.real(np.vdot(wide(x), wide(y)))) for x, y in zip(xs, ys))
+    numeric = lambda along: (along(step) - along(-step)) / (2 * step)
+    grads = quiet_run(f.graphs[0], f.inputs[0])
     for g, i in zip(grads, f.wrt):
         if g.shape != f.arrays[i].shape or dtype_name(g.dtype) != dtype_name(f.arrays[i].dtype):
             return f"cotangent {spec_of(g)} of {spec_of(f.arrays[i])}"
-    numeric = (f.project(f.moved(f.d, step)) - f.project(f.moved(f.d, -step))) / (2 * step)
-    if not np.isclose(inner(grads, f.d), numeric, rtol=1e-5, atol=1e-6):
-        return f"order 1: {inner(grads, f.d):.8g} for {numeric:.8g}"
-    try:
-        graph = f.second()
-    except NotDifferentiable:
-        return None if PRIMITIVES[row.name].name in ONCE else "order 2: no derivative"
-    exact = inner(quiet_run(graph, [*f.arrays, *f.c, *f.d]), f.e)
-    slope = lambda by: inner(quiet_run(f.first(), [*f.moved(f.e, by), *f.c]), f.d)
-    numeric = (slope(step) - slope(-step)) / (2 * step)
-    return (
-        None
-        if np.isclose(exact, numeric, rtol=1e-4, atol=1e-5)
-        else f"order 2: {exact:.8g} for {numeric:.8g}"
-    )
+    value = lambda arrays: [quiet_run(f.graph, arrays)[i] for i in f.moving]
+    slope = numeric(lambda by: inner(f.c, value(moved(f.d, by))))
+    if not np.isclose(inner(grads, f.d), slope, rtol=1e-5, atol=1e-6):
+        return f"order 1: {inner(grads, f.d):.8g} for {slope:.8g}"
+    if len(f.graphs) == 1:
+        return None if row.name in ONCE else "order 2: no derivative"
+    exact = inner(quiet_run(f.graphs[1], f.inputs[1]), f.e)
+    first = lambda arrays: quiet_run(f.graphs[0], [*arrays, *f.c])
+    slope = numeric(lambda by: inner(first(moved(f.e, by)), f.d))
+    fine = np.isclose(exact, slope, rtol=1e-4, atol=1e-5)
+    return None if fine else f"order 2: {exact:.8g} for {slope:.8g}"
 
 
 ONCE = {"digamma", "lgamma"}  # the derivatives of these end at the trigamma function
 
 
-def derivatives(row, engine):
-    """The compiled derivatives give what NumPy gives in float64."""
-    if not has_derivative(row):
-        return SKIP
-    if row.seen and engine.native:  # not unique: the framework's own derivative is compared instead
-        return SKIP
-    for order in (1, 2):
-        exact, f = Derivative(row, "float64"), Derivative(row, "float32")
-        if not f.moving:
-            return SKIP
-        try:
-            graphs = (exact.first(), f.first()) if order == 1 else (exact.second(), f.second())
-        except NotDifferentiable:
-            return None
-        more = lambda v: [*v.arrays, *v.c, *(v.d if order == 2 else [])]
-        want = quiet_run(graphs[0], more(exact))
-        made = engine.compile(graphs[1])(*on_backend(engine, more(f)))
-        wrong = difference([wide(backend.to_numpy(v)) for v in made], [wide(v) for v in want], 1e-3)
-        if wrong:
-            return f"order {order}: {wrong}"
-    return None
+# Ops and layers -----------------------------------------------------------------------------------
+def op_calls():
+    """Op name to the public function and its arguments, or None where no arguments are known."""
+    calls = {}
+    for name, record in OPS.items():
+        function = getattr(oneiros.ops, name, None)
+        if name not in op_cases.BY_HAND and function is not None:
+            found = op_cases.arguments(name, record.signature)
+            calls[name] = found and (function, *found)
+    return calls
 
 
-def native(row, engine):
-    """The framework's own derivative through our kernels is that of our rules."""
-    if not engine.native or not has_derivative(row) or row.name == "stop_gradient":
-        return SKIP
-    f = Derivative(row, "float32")
-    outputs = [f.forward.outputs[i].dtype for i in f.moving]
-    if not outputs or any(
-        np_dtype(v).kind == "c" for v in [*outputs, *[x.dtype for x in f.arrays]]
-    ):
-        return SKIP
-    want = engine.compile(f.first())(*on_backend(engine, [*f.arrays, *f.c]))
-    arrays, target, params = (
-        on_backend(engine, f.arrays),
-        PRIMITIVES[row.name],
-        row.params_for("float32"),
-    )
+def op_parts(name, call, quick):
+    """The op gives what it gives on NumPy; compiled with the backend's faster kernels too."""
+    function, args, named = call
+    leaves = tree.flatten((args, named))
+    every = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
+    places = [i for i in every if leaves[i].dtype.kind == "f"]
 
-    def loss(moving):
-        now = list(arrays)
-        for i, v in zip(f.wrt, moving):
+    def of(places, *values):
+        now = list(leaves)
+        for i, v in zip(places, values):
             now[i] = v
-        now = iter(now)
-        made = outputs_of(
-            target(*[next(now) if isinstance(x, np.ndarray) else x for x in f.args], **params)
-        )
-        total = 0.0
-        for i, c in zip(f.moving, f.c):
-            total = total + p.reduce_sum(
-                p.multiply(made[i], engine.to_array(c)), axes=tuple(range(c.ndim))
-            )
-        return total, None
+        now_args, now_named = tree.pack_sequence_as((args, named), now)
+        made = tree.flatten(function(*now_args, **now_named))
+        return [y for y in made if hasattr(y, "dtype")]
 
-    made, _ = engine.value_and_grad(loss, [arrays[i] for i in f.wrt])
-    return difference(*[[wide(backend.to_numpy(v)) for v in vs] for vs in (made, want)], 1e-3)
+    def on_numpy():
+        before = config.backend()
+        config.set_backend("numpy")
+        try:
+            return of((), ())
+        finally:
+            config.set_backend(before)
+
+    def inferred():
+        """Shapes and dtypes as inferred for symbols; a length that values decide is taken as is."""
+        symbolic = lambda x: input_symbol(spec_of(x)) if isinstance(x, np.ndarray) else x
+        specs = tree.flatten(infer(function, *tree.map_structure(symbolic, (args, named))))
+        specs = [s for s in specs if isinstance(s, Spec)]
+        for s, real in zip(specs, on_numpy()):
+            s.shape = tuple(n if m is None else m for n, m in zip(real.shape, s.shape))
+        return specs or None
+
+    whole = functools.partial(of, every)
+    if not quick or name in op_cases.EAGER:
+        rough = (lambda *ys: [np.zeros(y.shape) for y in ys]) if name in op_cases.ROUGH else None
+        want = (lambda: rough(*on_numpy())) if rough else on_numpy
+        specs = None if name in op_cases.EAGER else inferred()
+        arrays = [leaves[i] for i in every]
+        yield Part(f"ops.{name}", "values", whole, arrays, want, 1e-3, specs, rough, eager)
+    if name not in op_cases.EAGER and places:
+        part = functools.partial(of, places)
+        yield value_and_slopes(f"ops.{name}", part, [leaves[i] for i in places])
 
 
-# Random graphs ---------------------------------------------
+def value_and_slopes(name, function, arrays):
+    """One part: the function's outputs, and what flows back from them where something does."""
+
+    def step(*symbols):
+        made = function(*symbols)
+        moving = [y for y in made if is_differentiable(y)]
+        slopes = [np.full((), 0.7, np_dtype(y.dtype)) for y in moving]
+        slopes = [p.broadcast_to(g, shape=tuple(y.shape)) for g, y in zip(slopes, moving)]
+        try:
+            return [*made, *gradient(moving, slopes, [s for s in symbols if is_differentiable(s)])]
+        except NotDifferentiable:
+            return made
+
+    def want():
+        with np.errstate(all="ignore"):
+            return quiet_run(trace(step, list(map(spec_of, arrays))), arrays)
+
+    return Part(name, "compiled", step, arrays, want, 2e-3, how=compiled)
+
+
+def layer_parts(name, make, engine, quick):
+    """A layer's outputs and its derivatives by weights and inputs, from the same weights."""
+    function, arrays = models.stateless(make)
+    part = value_and_slopes(f"layers.{name}", function, arrays)
+    yield part
+    value = lambda: quiet_run(trace(function, list(map(spec_of, arrays))), arrays)
+    yield dataclasses.replace(part, label="values", function=function, want=value, how=eager)
+    f = Derivative(function, arrays)
+    if engine.native and not quick and f.moving:
+        scalar = lambda *values: f.scalar(*values, *on_backend(engine, f.c))
+        want = lambda: quiet_run(f.graphs[0], f.inputs[0])
+        yield Part(part.name, "native", scalar, arrays, want, 2e-3, how=native)
+
+
+# Random graphs ------------------------------------------------------------------------------------
 def random_graph(rng, size=14):
     """A graph of random primitives over three inputs, with several outputs that share values."""
 
@@ -437,68 +539,41 @@ STEPS = [
 ]
 
 
-def random_graphs(engine, count=30):
+def random_graphs(engine, quick=False):
     """Compiled random graphs, run twice and with donated inputs, and their derivatives."""
-    for seed in range(count):
+    for seed in range(3 if quick else 10):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
         arrays = [rng.normal(size=s.shape).astype("float32") for s in graph.inputs]
         full = [x.astype("float64") for x in arrays]
-        want = [wide(v) for v in quiet_run(graph, full)]
-        donate = [int(i) for i in np.flatnonzero(rng.random(3) < 0.5)]
-        step = engine.compile(graph, donate=tuple(donate))
-        kept = None
+        want = quiet_run(graph, full)
+        donate = tuple(int(i) for i in np.flatnonzero(rng.random(3) < 0.5))
+        step, kept = engine.compile(graph, donate=donate), None
         for _ in range(2):
             made = step(*[engine.copy(x) for x in on_backend(engine, arrays)])
-            wrong = difference([wide(backend.to_numpy(v)) for v in made], want, 1e-3)
-            wrong = wrong or (
-                kept and difference(*kept, 0) and "an output changed when the step ran again"
-            )
+            wrong = difference(made, want, 1e-3)
+            if not wrong and kept and difference(*kept, 0):
+                wrong = "an output changed when the step ran again"
             if wrong:
                 return f"graph {seed}, donating {donate}: {wrong}"
-            kept = [
-                [backend.to_numpy(v) for v in made],
-                [np.array(backend.to_numpy(v)) for v in made],
-            ]
-        wrong = _graph_derivative(graph, arrays, full, engine)
+            kept = made, [np.array(backend.to_numpy(v)) for v in made]
+        typed = any(isinstance(v, Graph) for c in graph.calls for v in c.kwargs.values())
+        part = value_and_slopes("", graph, arrays)
+        if not typed:  # sub-graphs fix a dtype
+            part.want = value_and_slopes("", graph, full).want
+        (made,) = compiled(engine, [part])
+        wrong = difference(made, part.want(), 2e-3)
         if wrong:
             return f"derivative of graph {seed}: {wrong}"
     return None
 
 
-def _graph_derivative(graph, arrays, full, engine):
-    def function(*inputs):
-        made = [y for y in run(graph, inputs) if is_differentiable(y)]
-        return gradient(
-            made,
-            [p.broadcast_to(np.ones((), y.dtype), shape=tuple(y.shape)) for y in made],
-            list(inputs),
-        )
-
-    exact = (
-        quiet_run(trace(function, [spec_of(x) for x in full]), full) if not _typed(graph) else None
-    )
-    made = engine.compile(trace(function, [spec_of(x) for x in arrays]))(
-        *on_backend(engine, arrays)
-    )
-    if exact is None:
-        exact = quiet_run(trace(function, [spec_of(x) for x in arrays]), arrays)
-    return difference([wide(backend.to_numpy(v)) for v in made], [wide(v) for v in exact], 2e-3)
-
-
-def _typed(graph):
-    """Whether sub-graphs fix a dtype."""
-    return any(isinstance(v, Graph) for c in graph.calls for v in c.kwargs.values())
-
-
-def noise(engine):
+def noise(engine, quick=False):
     """Same seed, same numbers; another seed, others; moments as they should be; never 1."""
     seeds = [engine.to_array(np.array(s, "uint32")) for s in ([3, 4], [3, 5])]
     for name, mean, deviation in (("random_uniform", 0.5, 12**-0.5), ("random_normal", 0.0, 1.0)):
         for dtype in ("float32", *LOW):
-            draw = lambda s: wide(
-                backend.to_numpy(PRIMITIVES[name](s, shape=(20000,), dtype=dtype))
-            )
+            draw = lambda s: wide(PRIMITIVES[name](s, shape=(20000,), dtype=dtype))
             a, b, c = draw(seeds[0]), draw(seeds[0]), draw(seeds[1])
             if not np.array_equal(a, b) or np.array_equal(a, c):
                 return f"{name} of {dtype} is no function of its seed"
@@ -509,149 +584,83 @@ def noise(engine):
     return None
 
 
-# Ops ------------------------------------------------------------------------------------------
-def op_calls():
-    """Op name to the public function and its arguments, or None where no arguments are known."""
-    calls = {}
-    for name, record in OPS.items():
-        function = getattr(oneiros.ops, name, None)
-        if name in op_cases.BY_HAND or function is None:
-            continue
-        found = op_cases.arguments(name, record.signature)
-        calls[name] = found and (function, *found)
-    return calls
+def training(make):
+    """The losses of fifty steps are those on NumPy, and fall."""
+
+    def check(engine, quick=False):
+        got, want = models.losses(make, engine.name), models.losses(make, "numpy")
+        if not want[-1] < want[0]:
+            return f"the loss does not fall: {want[0]:.4g} to {want[-1]:.4g}"
+        return difference([np.array(got)], [np.array(want)], 2e-3)
+
+    return check
 
 
-def flat(made):
-    return [backend.to_numpy(v) for v in tree.flatten(made) if hasattr(v, "dtype")]
+# All of it ----------------------------------------------------------------------------------------
+WHOLE = {
+    "random graphs": random_graphs,
+    "noise": noise,
+    **{f"training: {name}": training(make) for name, make in models.MODELS.items()},
+}
 
 
-def op_on(engine, call):
-    """What the op gives eagerly on a backend."""
-    function, args, named = call
+def conformance(name, quick=False, only="", every=1, first=0):
+    """Run all on the backend `name`: for each primitive, op and layer, its checks and what is wrong.
+
+    Args:
+        name: The backend.
+        quick: Two rows for each primitive, and fewer checks.
+        only: A part of the names to check.
+        every: Check one name in so many, beginning with the one at `first`.
+    """
     before = config.backend()
-    config.set_backend(engine.name)
+    config.set_backend(name)
     try:
-        args, named = tree.map_structure(lambda x: on_backend(engine, [x])[0], (args, named))
-        return function(*args, **named)
+        return _conformance(backend.current(), quick, only, every, first)
     finally:
         config.set_backend(before)
 
 
-def op_values(name, call, engine):
-    """The op gives what it gives on NumPy."""
-    got, want = flat(op_on(engine, call)), flat(op_on(numpy_backend(), call))
-    if name in op_cases.ROUGH:
-        got, want = ([np.zeros(v.shape) for v in vs] for vs in (got, want))
-    return difference([wide(v) for v in got], [wide(v) for v in want], 1e-3)
-
-
-def op_shapes(name, call, engine):
-    """What is inferred for symbols is what arrays give."""
-    if name in op_cases.EAGER:
-        return SKIP
-    function, args, named = call
-    real = [Spec(tuple(v.shape), dtype_name(v.dtype)) for v in flat(op_on(engine, call))]
-    symbolic = lambda x: input_symbol(spec_of(x)) if isinstance(x, np.ndarray) else x
-    told = infer(function, *tree.map_structure(symbolic, (args, named)))
-    told = canonical(engine, [s for s in tree.flatten(told) if isinstance(s, Spec)])
-    for a, b in zip(real, told):  # None stands for a length that the values decide
-        b.shape = tuple(n if m is None else m for n, m in zip(a.shape, b.shape))
-    return None if not told or real == told else f"{real} for {told}"
-
-
-def op_steps(name, call, engine):
-    """With the backend's faster kernels, compiled: value and derivative are the body's."""
-    if name in op_cases.EAGER:
-        return SKIP
-    function, args, named = call
-    leaves = tree.flatten((args, named))
-    places = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-    if not places:
-        return SKIP
-    arrays = [leaves[i] for i in places]
-
-    def step(*symbols):
-        now = list(leaves)
-        for i, s in zip(places, symbols):
-            now[i] = s
-        inner_args, inner_named = tree.pack_sequence_as((args, named), now)
-        made = [
-            y for y in tree.flatten(function(*inner_args, **inner_named)) if isinstance(y, Symbol)
-        ]
-        moving = [y for y in made if is_differentiable(y)]
-        ones = [
-            p.broadcast_to(np.full((), 0.7, np_dtype(y.dtype)), shape=tuple(y.shape))
-            for y in moving
-        ]
-        try:
-            return [*made, *gradient(moving, ones, list(symbols))]
-        except NotDifferentiable:
-            return made
-
-    specs = [spec_of(x) for x in arrays]
-    with np.errstate(all="ignore"):
-        graph, plain = trace(step, specs, engine.kept("train")), trace(step, specs)
-    got = flat(engine.compile(graph)(*on_backend(engine, arrays)))
-    want = flat(quiet_run(plain, arrays))
-    return difference([wide(v) for v in got], [wide(v) for v in want], 2e-3)
-
-
-OP_CHECKS = {"values": op_values, "shapes": op_shapes, "derivatives": op_steps}
-
-
-# All of it ---------------------------------------------
-CHECKS = {
-    "values": values,
-    "shapes": shapes,
-    "low floats": low_floats,
-    "rules": rules,
-    "derivatives": derivatives,
-    "native": native,
-}
-WHOLE = {"random graphs": random_graphs, "noise": noise}
-# Layers and training curves join `WHOLE`: functions of a backend that give None or what is wrong.
-
-
-def check(function, *args):
-    """None, "unsupported: …" or what is wrong, exceptions included."""
-    try:
-        return function(*args)
-    except NotImplementedError as error:  # UnsupportedOp, or a refusal of the framework's
-        return f"unsupported: {error}"
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-        return f"{type(error).__name__}: {error} ({place})"
-
-
-def conformance(name, quick=False, only=""):
-    """Run all on the backend `name`: for each primitive and op, its checks and what is wrong."""
-    config.set_backend(name)
-    engine = backend.current()
+def _conformance(engine, quick, only, every, first):
     found = collections.defaultdict(lambda: collections.defaultdict(list))
-    done = collections.Counter()
+    rows, parts = collections.defaultdict(list), []
     for row in cases.PRIMITIVE_ROWS:
-        if only not in row.name or (quick and done[row.name] >= 2):
-            continue
-        done[row.name] += 1
-        for label, function in CHECKS.items():
-            if quick and label not in ("values", "shapes", "derivatives"):
-                continue
-            note(found[row.name], label, check(function, row, engine))
-    for missing in [] if only else PRIMITIVES.keys() - done.keys():
-        found[missing]["values"].append("no row in cases.py")
-    for op, call in op_calls().items():
-        if only in op:
-            for label, function in OP_CHECKS.items() if call else ():
-                note(found[f"ops.{op}"], label, check(function, op, call, engine))
-    for label, function in WHOLE.items():
-        if only in label:
-            few = [5] if quick and function is random_graphs else []
-            note(found[label], "values", check(function, engine, *few))
+        rows[row.name].append(row)
+    makers = {n: functools.partial(_row_parts, rs, engine, quick) for n, rs in rows.items()}
+    calls = {n: call for n, call in op_calls().items() if call}
+    makers |= {f"ops.{n}": functools.partial(op_parts, n, c, quick) for n, c in calls.items()}
+    makers |= {
+        f"layers.{n}": functools.partial(layer_parts, n, make, engine, quick)
+        for n, make in models.LAYERS.items()
+    }
+    chosen = [n for n in (*makers, *WHOLE) if only in n][first::every]
+
+    def note(name, label, wrong):
+        found[name][label] += [wrong] if wrong else []
+
+    for missing in [] if only else PRIMITIVES.keys() - rows.keys():
+        note(missing, "values", "no row in cases.py")
+    for n in chosen:
+        try:
+            if n in WHOLE:
+                note(n, "values", WHOLE[n](engine, quick))
+            else:
+                parts += makers[n]()
+                for row in rows.get(n, ()) if engine.name == "numpy" and not quick else ():
+                    if has_derivative(row):
+                        note(n, "rules", rules(row))
+        except Exception as error:
+            note(n, "values", told(error))
+    for how, size in ((eager, 1), (compiled, TOGETHER), (native, TOGETHER)):
+        group = [part for part in parts if part.how is how]
+        for i in range(0, len(group), size):
+            some = group[i : i + size]
+            for part, made in zip(some, together(how, engine, some)):
+                for label, wrong in judge(part, made, engine):
+                    note(part.name, label, wrong)
     return found
 
 
-def note(checks, label, wrong):
-    if wrong != SKIP:
-        checks[label] += [wrong] if wrong else []
+def _row_parts(rows, engine, quick):
+    for turn, row in enumerate(rows[:2] if quick else rows):
+        yield from row_parts(row, turn, engine, quick)

@@ -1,80 +1,57 @@
-"""The conformance kit's rows: NumPy runs them all, JAX the first of each primitive."""
+"""The conformance kit: NumPy runs all of it, other backends its quick form."""
 
 import numpy as np
 import pytest
 
-from oneiros import config
-from oneiros.core import backend
+from oneiros.core import backend as backends
+from oneiros.core import primitives as p
 from oneiros.core.primitive import PRIMITIVES
 from oneiros.testing import cases, kit
+from oneiros.testing.op_cases import BY_HAND
 
-ROWS = cases.PRIMITIVE_ROWS
-FIRST = list({row.name: row for row in reversed(ROWS)}.values())[::-1]
-OPS = {name: call for name, call in kit.op_calls().items() if call}
-
-
-@pytest.fixture
-def engine(request):
-    before = config.backend()
-    config.set_backend(request.param)
-    yield backend.current()
-    config.set_backend(before)
-
-
-def run(checks, *args):
-    wrong = {label: kit.check(f, *args) for label, f in checks.items()}
-    fine = (None, kit.SKIP)
-    assert not {k: w for k, w in wrong.items() if w not in fine and "unsupported" not in w}
-
-
-def name_of(row):
-    return f"{row.name}-{'-'.join('x'.join(map(str, np.shape(x))) for x in row.args)}"
+SHARES = 12  # of the kit, so that workers share it
 
 
 def test_every_primitive_has_a_row():
-    assert {row.name for row in ROWS} == set(PRIMITIVES)
+    assert {row.name for row in cases.PRIMITIVE_ROWS} == set(PRIMITIVES)
 
 
 def test_every_op_has_a_call():
-    from oneiros.testing.op_cases import BY_HAND
-
     assert [n for n, call in kit.op_calls().items() if not call and n not in BY_HAND] == []
 
 
-@pytest.mark.parametrize("engine", ["numpy"], indirect=True)
-@pytest.mark.parametrize("row", ROWS, ids=name_of)
-def test_numpy_conforms(row, engine):
-    run(kit.CHECKS, row, engine)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_backend_conforms(share, backend):
+    found = kit.conformance(backend, backend != "numpy", every=SHARES, first=share)
+    wrong = [
+        f"{name}, {label}: {w}"
+        for name, checks in found.items()
+        for label, ws in checks.items()
+        for w in ws
+        if not w.startswith("unsupported")
+    ]
+    assert not wrong and len(found) > 20
 
 
-@pytest.mark.parametrize("engine", ["jax"], indirect=True)
-@pytest.mark.parametrize("row", FIRST, ids=name_of)
-def test_jax_conforms(row, engine):
-    run({"values": kit.values, "shapes": kit.shapes, "native": kit.native}, row, engine)
+def test_a_wrong_kernel_and_a_wrong_rule_are_found(monkeypatch):
+    engine = backends.load("numpy")
+    monkeypatch.setitem(engine.primitives, p.exp, lambda x: np.exp(x) + 1)
+    p.exp.kernels.clear()
+    monkeypatch.setattr(p.sin, "vjp_rule", lambda g, y, x: [p.multiply(g, p.sin(x))])
+    try:
+        found = kit.conformance("numpy", only="exp")["exp"]
+        assert found["values"] and found["rules"] and not found["shapes"]
+        assert kit.conformance("numpy", only="sin")["sin"]["rules"]
+    finally:
+        p.exp.kernels.clear()
 
 
-@pytest.mark.parametrize("engine", ["numpy"], indirect=True)
-@pytest.mark.parametrize("name", OPS)
-def test_op_conforms_on_numpy(name, engine):
-    run(kit.OP_CHECKS, name, OPS[name], engine)
-
-
-@pytest.mark.parametrize("engine", ["numpy", "jax"], indirect=True)
-@pytest.mark.parametrize("check", kit.WHOLE)
-def test_whole(check, engine):
-    count = {"random graphs": [60 if engine.name == "numpy" else 3]}.get(check, [])
-    assert kit.check(kit.WHOLE[check], engine, *count) is None
-
-
-@pytest.mark.parametrize("engine", ["numpy"], indirect=True)
-def test_a_wrong_kernel_is_found(engine):
-    from oneiros.core import primitives as p
-
-    class Wrong(type(engine)):
-        def compile(self, graph, donate=()):
-            return lambda *values: [v + 1 for v in engine.compile(graph, donate)(*values)]
-
-    wrong = Wrong("wrong", engine.primitives, {})
-    backend.LOADED.pop("wrong")
-    row = next(row for row in ROWS if row.name == p.exp.name)
-    assert "compiled" in kit.check(kit.values, row, wrong)
+def test_what_a_backend_refuses_is_unsupported(monkeypatch):
+    engine = backends.load("numpy")
+    monkeypatch.delitem(engine.primitives, p.sort)
+    p.sort.kernels.clear()
+    try:
+        (wrong, *_) = kit.conformance("numpy", only="sort")["sort"]["values"]
+        assert wrong.startswith("unsupported: backend 'numpy' has no kernel for 'sort'")
+    finally:
+        p.sort.kernels.clear()
