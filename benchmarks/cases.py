@@ -200,11 +200,12 @@ def load_weights(name, who):
 
 
 def import_(name, who):
+    """The package, and what nearly every script uses of it; by hand the framework alone."""
     if who.by_hand:
         return lambda: importlib.import_module(
             {"jax": "jax.numpy"}.get(who.backend, who.backend)
         ), 1
-    return lambda: who.keras, 1
+    return lambda: (who.keras.layers.Dense, who.keras.Model, who.keras.ops.add), 1
 
 
 def build(name, who):

@@ -26,10 +26,10 @@ class Model(NamedTuple):
 
 MODELS = {
     "mlp": Model((784,), 32, 200),
-    "cnn": Model((28, 28, 1), 64, 16),
-    "cnn_wide": Model((32, 32, 3), 32, 8),
-    "lstm": Model((50, 32), 32, 20),
-    "transformer": Model((64,), 16, 10, tokens=True),
+    "cnn": Model((28, 28, 1), 64, 8),
+    "cnn_wide": Model((32, 32, 3), 32, 4),
+    "lstm": Model((50, 32), 32, 12),
+    "transformer": Model((64,), 16, 6, tokens=True),
 }
 
 

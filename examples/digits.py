@@ -6,9 +6,12 @@ Runs on every backend (ONEIROS_BACKEND=numpy python examples/digits.py).
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import time
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy waits for threads at such small products
 
 import numpy as np
 
@@ -70,6 +73,7 @@ def picture(path, history, images, labels, predicted):
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3)
     axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     wrong = np.flatnonzero(predicted != labels)[:8]
     shown = [

@@ -263,6 +263,10 @@ FUSED = {
 }  # fmt: skip
 
 
+_BACKWARD = {p.convolution_input_grad, p.convolution_kernel_grad, p.max_pool_grad}
+_LONE = {p.convolution: windows.lone_convolution, p.max_pool: windows.lone_max_pool}
+
+
 class Jax(backend.Backend):
     """See the module."""
 
@@ -303,7 +307,13 @@ class Jax(backend.Backend):
 
     def compile(self, graph, donate=(), steps=None):
         """A jitted function of the graph's inputs."""
-        return jax.jit(emit(graph, self.kernel_of), donate_argnums=tuple(donate))
+        return jax.jit(emit(graph, self.kernels_of(graph)), donate_argnums=tuple(donate))
+
+    def kernels_of(self, graph):
+        """What gives the kernels for a graph: some differ where no derivatives follow."""
+        if any(call.target in _BACKWARD for call in graph.calls):
+            return self.kernel_of
+        return lambda target: _LONE.get(target) or self.kernel_of(target)
 
     def kernel_of(self, target):
         """The kernel of a primitive, or of a composite kept whole."""
@@ -330,7 +340,9 @@ class Jax(backend.Backend):
 
         The batches are gathered on the device by `order`, a permutation of the rows.
         """
-        flat = emit(compiled.graph, self.kernel_of) if compiled.graph is not None else compiled.flat
+        flat = compiled.flat
+        if compiled.graph is not None:
+            flat = emit(compiled.graph, self.kernels_of(compiled.graph))
         position = {i: k for k, i in enumerate(compiled.read)}
         moving = [position[i] for i in compiled.write]
         still = [k for k in range(len(position)) if k not in set(moving)]
@@ -405,4 +417,7 @@ def _quick(primitive, kernel):
 
 _OPEN = {p.cond, p.while_loop, p.scan, p.with_gradient, p.barrier, p.checkpoint}  # take functions
 EAGER = {q: k if q in _OPEN else _quick(q, k) for q, k in PRIMITIVES.items()}
-BACKEND = Jax("jax", EAGER)
+FASTER = {
+    "relu": lambda x: x if x.dtype == bool else jax.nn.relu(x)
+}  # XLA joins it to convolutions
+BACKEND = Jax("jax", EAGER, FASTER)

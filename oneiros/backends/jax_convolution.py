@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from oneiros.backends.jax_pooling import (
+    lax_pool,
+    lowest,
     max_pool,
     max_pool_grad,
     pad,
@@ -30,6 +32,8 @@ __all__ = [
     "convolution",
     "convolution_input_grad",
     "convolution_kernel_grad",
+    "lone_convolution",
+    "lone_max_pool",
     "max_pool",
     "max_pool_grad",
     "sum_pool",
@@ -45,6 +49,19 @@ def convolution(x, kernel, *, strides, padding, lhs_dilation, rhs_dilation, grou
     """The correlation of `x` with `kernel`."""
     case = Case(x.shape, kernel.shape, strides, padding, lhs_dilation, rhs_dilation, groups)
     return fastest(FORWARD, x, kernel, case)
+
+
+def lone_convolution(x, kernel, *, strides, padding, lhs_dilation, rhs_dilation, groups):
+    """As `convolution` where no derivatives follow: XLA computes it along with what does."""
+    case = Case(x.shape, kernel.shape, strides, padding, lhs_dilation, rhs_dilation, groups)
+    return fastest([(shifts_forward, depthwise), *FORWARD[1:]], x, kernel, case)
+
+
+def lone_max_pool(x, *, window, strides, padding):
+    """As `max_pool` where no derivatives follow: XLA's own joins the convolution before it."""
+    if len(window) == 2 and tuple(window) == tuple(strides):
+        return lax_pool(x, lowest(x), lax.max, window, strides, padding)
+    return max_pool(x, window=window, strides=strides, padding=padding)
 
 
 def convolution_input_grad(
