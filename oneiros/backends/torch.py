@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from oneiros.backends import torch_windows as windows
+from oneiros.backends.torch_fused import FASTER, ISLANDS, KEPT
+from oneiros.backends.torch_step import plan
 from oneiros.core import backend, tree
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype, result_type
@@ -618,7 +620,10 @@ KERNELS |= CONTROL
 class Torch(backend.Backend):
     """See the module."""
 
-    native, meets_numpy = True, False
+    native, meets_numpy, islands = True, False, ISLANDS
+
+    def kept(self, kind):
+        return KEPT
 
     def owns(self, kind):
         return issubclass(kind, torch.Tensor)
@@ -683,21 +688,42 @@ class Torch(backend.Backend):
         return function
 
     def compile(self, graph, donate=()):
-        from oneiros.backends.emit import emit
-
-        flat = emit(graph, self.raw)
+        flat = plan(graph, self.raw, ISLANDS, donate, _Place.device.type == "cpu")
 
         def step(*values):
-            with torch.no_grad():
-                return flat(*[tensor(v) if isinstance(v, np.ndarray) else v for v in values])
+            with mode():
+                return flat(*[v if isinstance(v, torch.Tensor) else tensor(v) for v in values])
 
+        mode = torch.no_grad if flat.taped else torch.inference_mode
+        step.flat, step.source, step.specs = flat, flat.source, flat.specs
         return step
 
-    def raw(self, target):
-        """The kernel of a primitive, or of a composite kept whole."""
+    def compile_loop(self, compiled, batch_size):
+        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
+        if compiled.graph is None:
+            return False
+        flat = compiled.function.flat
+        mode = torch.no_grad if flat.taped else torch.inference_mode
+
+        def many(state, arrays, order, first, count):
+            with mode():
+                for rows in order.narrow(0, first * batch_size, count * batch_size).split(
+                    batch_size
+                ):
+                    made = flat(*state, *[a.index_select(0, rows) for a in arrays])
+            return made
+
+        return many
+
+    def fits_device(self, arrays):
+        """Whether data may be held on the device whole: at most 2 GiB where that is not the host."""
+        return _Place.device.type == "cpu" or sum(a.nbytes for a in arrays) <= 2 << 30
+
+    def raw(self, target, usual=False):
+        """The kernel of a primitive (`usual`: of a dtype it takes), or of a composite kept whole."""
         if hasattr(target, "body"):
             return self.faster[target.name]
-        return as_tensors(GUARDED[target]) if target in GUARDED else self.kernel(target)
+        return KERNELS[target] if usual else self.kernel(target)
 
     def is_abstract(self, x):
         return (
@@ -772,4 +798,4 @@ def _plain_dtype(x):
     return result_type(type(x)) if type(x) in NUMBERS else None
 
 
-BACKEND = Torch("torch", GUARDED)
+BACKEND = Torch("torch", GUARDED, FASTER)

@@ -104,22 +104,17 @@ def _framed(x, padding, lhs_dilation):
     return frame(x, [(0, 0, 0), *spread, (0, 0, 0)]), [0] * len(padding)
 
 
-@any_rank(1, 0)
-def convolution(x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
+def with_bias(x, kernel, bias, strides, padding, lhs_dilation, rhs_dilation, groups):
     x, pads = _framed(x, padding, lhs_dilation)
+    x, kernel, zeros = second(x), outer(kernel), [0] * len(pads)
     return last(
-        torch.convolution(
-            second(x),
-            outer(kernel),
-            None,
-            strides,
-            pads,
-            rhs_dilation,
-            False,
-            [0] * len(pads),
-            groups,
-        )
+        torch.convolution(x, kernel, bias, strides, pads, rhs_dilation, False, zeros, groups)
     )
+
+
+@any_rank(1, 0)
+def convolution(x, kernel, **params):
+    return with_bias(x, kernel, None, **params)
 
 
 @any_rank(1, 0)
@@ -142,7 +137,7 @@ def convolution_input_grad(
     dx = last(dx)
     if plain:
         return dx
-    for axis, (n, d, (low, high)) in enumerate(zip(input_shape[1:-1], lhs_dilation, padding), 1):
+    for axis, (d, (low, high)) in enumerate(zip(lhs_dilation, padding), 1):
         dx = frame(dx, [(-low, -high, 0) if i == axis else (0, 0, 0) for i in range(dx.dim())])
         dx = dx[(slice(None),) * axis + (slice(None, None, d),)] if d > 1 else dx
     return dx

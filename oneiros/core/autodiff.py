@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from oneiros.core import backend
 from oneiros.core.graph import Trace, current_trace, symbols
 from oneiros.core.primitives import add, broadcast_to, concatenate, pad
 from oneiros.core.symbol import Symbol
@@ -64,8 +65,34 @@ def gradient(outputs, cotangents, wrt):
     return [_total(pending[id(w)]) if id(w) in pending else zeros(w.shape, w.dtype) for w in wrt]
 
 
+class Slope:
+    """The derivative of an op that a backend kept whole, and differentiates by itself (an island).
+
+    Its calls have the cotangents of the op's outputs and then the op's arguments, `count` of the
+    former; `of` is the op's call. They give the cotangents of the floating symbols among them.
+    """
+
+    vjp_rule = None
+
+    def __init__(self, op):
+        self.name = f"{op.name}_slope"
+
+
+def _slope(call, g):
+    """The cotangents that an island gives."""
+    g = [zeros(s.shape, s.dtype) if v is None else v for s, v in zip(call.outputs, g)]
+    floats = [x for x in call.args if is_differentiable(x)]
+    made = current_trace().add(
+        Slope(call.target), (*g, *call.args), {"of": call, "count": len(g)}, [x.spec for x in floats]
+    )
+    by_id = dict(zip(map(id, floats), made))
+    return [by_id.get(id(x)) for x in call.args]
+
+
 def _cotangents(call, g):
     target = call.target
+    if hasattr(target, "body") and target.name in backend.current().islands:
+        return _slope(call, g)
     rule = target.vjp_rule
     if rule is not None:
         if call.single:

@@ -251,6 +251,11 @@ class RNN(Layer):
         """
         first = tree.flatten(states)
         count, ours = len(first), _is_ours(cell)
+        if seen is None and isinstance(cell, Cell) and _is_ours(cell) and not self.unroll:
+            made = cell.fused(xs, first, training, self.go_backwards)
+            if made is not None:
+                states = tree.pack_sequence_as(states, list(made[1:]))
+                return made[0] if whole else made[1], states
         _prime(cell, xs, first, training)
         if ours:  # the output is the first state
             xs, step, hold = cell.project(xs, training), cell.advance(first[0], training), False

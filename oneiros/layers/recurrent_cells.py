@@ -16,9 +16,9 @@ import inspect
 import numpy as np
 
 from oneiros import initializers, ops, random
-from oneiros.core import tree
+from oneiros.core import backend, tree
 from oneiros.core.graph import STACK
-from oneiros.core.op import array
+from oneiros.core.op import array, op
 from oneiros.core.registry import deserialize_keras_object
 from oneiros.layers.base import Layer
 from oneiros.layers.fields import Activation, Constraint, Initializer, Positive, Regularizer, Seed
@@ -84,6 +84,21 @@ class Cell(Layer):
         It is made outside of the loop; `state` is an array like the first of the states.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `advance`")
+
+    def fused(self, xs, states, training, reverse):
+        """`(outputs, *states)` of all steps (time first) by the backend's own loop, where it has one.
+
+        None if it has none, or the cell does more than that.
+        """
+        return None
+
+    def _is_plain(self, name, training):
+        return (
+            name in backend.current().faster
+            and self.activation is ops.tanh
+            and self.recurrent_activation is ops.sigmoid
+            and not (training and (self.dropout or self.recurrent_dropout))
+        )
 
     def recurrence(self, state, training, first=0, last=None):
         """The function of a state that gives its product with the recurrent kernel's gates from
@@ -278,6 +293,14 @@ class LSTMCell(Cell):
             options["initializer"] = ForgetBias(self.bias_initializer)
         return super().weight(name, shape, **options)
 
+    def fused(self, xs, states, training, reverse):
+        if not self._is_plain("lstm", training):
+            return None
+        bias = ops.zeros((4 * self.units,), xs.dtype) if self.bias is None else array(self.bias)
+        return lstm(
+            xs, *states, array(self.kernel), array(self.recurrent_kernel), bias, reverse=reverse
+        )
+
     def advance(self, state, training=False):
         recur, offset = self.recurrence(state, training), self.offset()
 
@@ -289,6 +312,42 @@ class LSTMCell(Cell):
             return h, [h, c]
 
         return step
+
+
+@op
+def lstm(xs, hidden, memory, kernel, recurrent_kernel, bias, reverse=False):
+    """The outputs of all steps, time first, and the two states at the end, of a plain LSTM."""
+
+    def step(states, z):
+        z = z + ops.matmul(states[0], recurrent_kernel)
+        write, keep, new, show = ops.split(z, 4, axis=-1)
+        c = ops.sigmoid(keep) * states[1] + ops.sigmoid(write) * ops.tanh(new)
+        h = ops.sigmoid(show) * ops.tanh(c)
+        return [h, c], h
+
+    zs = ops.matmul(xs, kernel) + bias
+    (h, c), ys = ops.scan(step, [hidden, memory], zs, reverse=reverse)
+    return ys, h, c
+
+
+@op
+def gru(xs, hidden, kernel, recurrent_kernel, bias, reverse=False):
+    """The outputs of all steps, time first, and the state at the end, of a plain GRU.
+
+    The reset gate comes after the product; `bias` (2, width) is that of inputs and that of states.
+    """
+    inner = bias[1]
+
+    def step(states, z):
+        (h,) = states
+        update, reset, new = ops.split(z, 3, axis=-1)
+        by_update, by_reset, by_new = ops.split(ops.matmul(h, recurrent_kernel) + inner, 3, axis=-1)
+        update, reset = ops.sigmoid(update + by_update), ops.sigmoid(reset + by_reset)
+        h = update * h + (1.0 - update) * ops.tanh(new + reset * by_new)
+        return [h], h
+
+    (h,), ys = ops.scan(step, [hidden], ops.matmul(xs, kernel) + bias[0], reverse=reverse)
+    return ys, h
 
 
 class ForgetBias(initializers.Initializer):
@@ -347,6 +406,13 @@ class GRUCell(Cell):
     def weight(self, name, shape, **options):
         shape = (2, *shape) if name == "bias" and self.reset_after else shape
         return super().weight(name, shape, **options)
+
+    def fused(self, xs, states, training, reverse):
+        if not self.reset_after or not self._is_plain("gru", training):
+            return None
+        bias = ops.zeros((2, 3 * self.units), xs.dtype) if self.bias is None else array(self.bias)
+        kernels = array(self.kernel), array(self.recurrent_kernel)
+        return gru(xs, *states, *kernels, bias, reverse=reverse)
 
     def advance(self, state, training=False):
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oneiros import ops
 from oneiros.core import config
+from oneiros.core.op import op
 from oneiros.core.scopes import names
 from oneiros.core.variable import Variable
 from oneiros.optimizers.optimizer import AS_IT_IS, Adaptive, blend
@@ -43,12 +44,22 @@ class Adam(Adaptive):
         return lr * ops.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
 
     def update(self, g, weight, lr, step, mean, square, *largest):
+        if not self.amsgrad:
+            return adam_update(
+                weight, g, mean, square, lr, self.beta_1, self.beta_2, self.epsilon
+            )
         mean = blend(mean, g, self.beta_1)
         square = blend(square, ops.square(g), self.beta_2)
-        if self.amsgrad:
-            largest = (ops.maximum(largest[0], square),)
-        root = ops.sqrt(largest[0] if self.amsgrad else square)
-        return weight - lr * mean / (root + self.epsilon), mean, square, *largest
+        largest = ops.maximum(largest[0], square)
+        return weight - lr * mean / (ops.sqrt(largest) + self.epsilon), mean, square, largest
+
+
+@op
+def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
+    """The weight and the two running means after a step of Adam; backends may have it in one call."""
+    mean = blend(mean, g, beta_1)
+    square = blend(square, ops.square(g), beta_2)
+    return weight - lr * mean / (ops.sqrt(square) + epsilon), mean, square
 
 
 class AdamW(Adam):
