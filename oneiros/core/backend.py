@@ -43,6 +43,7 @@ class Backend:
     native = False
     meets_numpy = True
     kept_wide = ()
+    islands = {}  # name of a composite op that the backend differentiates itself: how
     fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
 
     def __init__(self, name, primitives, faster=None):
