@@ -78,6 +78,11 @@ def _dropped(indices, n):
     return jnp.where(indices < 0, n, jnp.asarray(indices).astype("int32"))
 
 
+def _inside(starts):
+    """Starts of which the negative ones, which JAX counts from the end, are 0."""
+    return [jnp.maximum(i, 0) for i in starts]
+
+
 def _along(x, indices, axis):
     grid = list(jnp.ix_(*[np.arange(n) for n in indices.shape]))
     grid[axis] = indices
@@ -221,8 +226,8 @@ PRIMITIVES = {
     p.pad: lambda x, widths, value: lax.pad(jnp.asarray(x), jnp.asarray(value, jnp.asarray(x).dtype), widths),
     p.reverse: lambda x, axes: lax.rev(jnp.asarray(x), axes),
     p.concatenate: lambda *xs, axis: lax.concatenate([jnp.asarray(x) for x in xs], axis),
-    p.dynamic_slice: lambda x, *starts, sizes: lax.dynamic_slice(x, starts, sizes),
-    p.dynamic_update_slice: lambda x, update, *starts: lax.dynamic_update_slice(x, update, starts),
+    p.dynamic_slice: lambda x, *starts, sizes: lax.dynamic_slice(x, _inside(starts), sizes),
+    p.dynamic_update_slice: lambda x, y, *starts: lax.dynamic_update_slice(x, y, _inside(starts)),
     p.take: lambda x, indices, axis: jnp.take(x, indices, axis, mode="clip"),
     p.gather_nd: lambda x, indices: jnp.asarray(x).at[tuple(jnp.moveaxis(indices, -1, 0))].get(mode="clip"),
     p.scatter: _scatter,
