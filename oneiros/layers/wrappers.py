@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oneiros import initializers, ops
 from oneiros.core import tree
+from oneiros.core.graph import STACK
 from oneiros.core.registry import deserialize_keras_object, serialize_keras_object
 from oneiros.layers.base import Layer, _plan_of
 
@@ -50,7 +51,8 @@ class Wrapper(Layer):
 class TimeDistributed(Wrapper):
     """A layer applied to each step of a sequence (batch, steps, ...).
 
-    The steps are taken as further rows of the batch, in one call.
+    The steps are taken as further rows of the batch, in one call; one after another where the layer
+    learns from what it sees in training (as BatchNormalization does).
 
     Raises:
         ValueError: if the input has less than 3 axes, or its mask another batch or number of steps.
@@ -94,11 +96,23 @@ class TimeDistributed(Wrapper):
                     f"with the input shape {tuple(inputs.shape)}. The first two dimensions of the mask (batch size and "
                     "timesteps) must match the input's first two dimensions."
                 )
-            if "mask" in names:
-                options["mask"] = ops.reshape(mask, (batch * steps, *mask.shape[2:]))
+            if "mask" not in names:
+                mask = None
+        if training and not getattr(STACK.top, "abstract", False) and self._has_state():
+            call = lambda i: self.layer(
+                inputs[:, i], **options, **({} if mask is None else {"mask": mask[:, i]})
+            )
+            made = [call(i) for i in range(steps)]
+            return tree.map_structure(lambda *ys: ops.stack(ys, axis=1), *made)
+        if mask is not None:
+            options["mask"] = ops.reshape(mask, (batch * steps, *mask.shape[2:]))
         rows = ops.reshape(inputs, (batch * steps, *inputs.shape[2:]))
         outputs = self.layer(rows, **options)
         return tree.map_structure(lambda y: ops.reshape(y, (batch, steps, *y.shape[1:])), outputs)
+
+    def _has_state(self):
+        """Whether the layer keeps numbers of what it sees (the states of noise do not count)."""
+        return any(y._non_trainable_variables for y in self.layer._flatten_layers())
 
 
 MERGES = {

@@ -326,6 +326,17 @@ def test_time_distributed_passes_the_mask_of_inner_steps(steps, backend):
     assert_same_outputs(ours, theirs, x, mask=mask)
 
 
+def test_time_distributed_learns_from_one_step_after_another(backend):
+    ours, theirs = pair(lambda k: k.TimeDistributed(k.BatchNormalization(momentum=0.5)), X)
+    assert_same_outputs(ours, theirs, X, training=True)
+    for a, b in zip(ours.get_weights(), theirs.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    model = models.Sequential([layers.TimeDistributed(layers.BatchNormalization()), layers.GRU(2)])
+    model.compile("sgd", "mse")
+    model.fit(X, np.ones((2, 2), "float32"), verbose=0)
+    assert not np.allclose(model.layers[0].get_weights()[2], 0.0)
+
+
 # Derivatives ---------------------------------------------------------------------------------------------------------
 DERIVED = {
     **{n: lambda n=n: getattr(layers, n)(3, **ALL) for n in KINDS},
