@@ -55,7 +55,7 @@ class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         rest = _below_keras(name)
         if rest is None:
             return None
-        found = _counterpart(rest)
+        found = _counterpart(name, rest)
         if found is None:
             ours = f"Oneiros {oneiros.version()} has no 'oneiros.{rest}'"
             raise ModuleNotFoundError(f"No module named {name!r}: {ours}", name=name)
@@ -80,20 +80,33 @@ def _below_keras(name):
     return None
 
 
-def _counterpart(rest):
+def _counterpart(name, rest):
     """The module `oneiros.rest`, or the namespace that is this attribute of Oneiros, or None."""
+    if name != f"keras.{rest}".rstrip(".") and rest in ("", "backend"):
+        return PrivateModule("src.backend") if rest else KerasOfTensorFlow(name)
     if f"{rest}.".startswith("src."):
         return PrivateModule(rest) if rest.islower() else None  # a class is no module
-    name = f"oneiros.{rest}" if rest else "oneiros"
+    ours = f"oneiros.{rest}" if rest else "oneiros"
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(ours)
     except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
+        if not f"{ours}.".startswith(f"{error.name}."):
             raise  # it is there, and something that it needs is not
     value = oneiros
     for part in rest.split("."):
         value = getattr(value, part, None)
     return value if isinstance(value, (types.ModuleType, types.SimpleNamespace)) else None
+
+
+class KerasOfTensorFlow(types.ModuleType):
+    """`tf.keras`: Oneiros, with the functions in `backend` that Keras 2 had there."""
+
+    __path__ = []
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return PrivateModule("src.backend") if name == "backend" else getattr(oneiros, name)
 
 
 class PrivateModule(types.ModuleType):

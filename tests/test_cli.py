@@ -43,7 +43,7 @@ import tensorflow.keras.backend as K
 import tensorflow as tf
 import oneiros
 assert Dense is oneiros.layers.Dense is tf.keras.layers.Dense is keras.layers.Dense
-assert K is oneiros.backend
+assert K.epsilon is oneiros.backend.epsilon and K.name_scope is oneiros.name_scope
 """
 HOW = {"run": ["-m", "oneiros", "run"], "short": ["-m", "oneiros"]}
 

@@ -83,7 +83,9 @@ class Layer(Operation):
         put(self, "_seed_generators", [])
         put(self, "_losses", [])
         put(self, "_build_shapes", None)
-        put(self, "built", False)
+        put(
+            self, "built", cls.build is Layer.build and cls.__module__.startswith("oneiros.layers.")
+        )
         put(self, "_given", (args, kwargs))
         return self
 
@@ -165,7 +167,7 @@ class Layer(Operation):
         """
         found, seen = [], {id(self)}
         for name, value in self.__dict__.items():
-            if name not in self._untracked and name != "_given":
+            if type(value) not in LEAVES and name not in self._untracked and name != "_given":
                 _collect(value, found, seen)
         return found
 
@@ -406,7 +408,7 @@ class Layer(Operation):
                 f"(of type {type(odd)})"
             )
         wanted = kwargs.get("training")
-        if wanted is None or not (plan.training or plan.variadic):
+        if wanted is None or not plan.training:
             kwargs.pop("training", None)  # it may be asked of any layer
         values = plan.bind(self, args, kwargs)
         first = next(iter(values.values()), None)
@@ -822,6 +824,27 @@ def _options():
 Layer.__signature__ = _options()
 
 
+def _take_base(engine):
+    """Put a backend's base class behind those of `Layer`."""
+    base = engine.layer_base
+    if base is None or base in Layer.__bases__:
+        return
+    Layer.__bases__ = (*Layer.__bases__, base)
+    plain = Layer.__setattr__
+
+    def __setattr__(self, name, value):
+        if isinstance(value, base.__bases__) and not isinstance(value, Layer):
+            from oneiros.layers.foreign import TorchModuleWrapper
+
+            value = TorchModuleWrapper(value)
+        plain(self, name, value)
+
+    Layer.__setattr__ = __setattr__
+
+
+backend.when_loaded(_take_base)
+
+
 # The shape of `call` ------------------------------------------------------------------------------
 class _Plan:
     """What is known of a class's `call`: its arguments' names, and whether it takes `training`."""
@@ -908,6 +931,9 @@ def _built(build):
 
     wrapped.__signature__ = signature
     return wrapped
+
+
+LEAVES = {type(None), bool, int, float, str, Variable}  # types of attributes that hold no layers
 
 
 def _collect(value, found, seen):

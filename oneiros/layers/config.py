@@ -56,7 +56,7 @@ def config_of(layer):
             (
                 c
                 for c in own_init.__mro__[1:]
-                if c.fields and issubclass(c, Layer) and "__init__" not in c.__dict__
+                if issubclass(c, Layer) and c.fields and "__init__" not in c.__dict__
             ),
             None,
         )

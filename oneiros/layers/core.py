@@ -161,7 +161,11 @@ class ReversibleEmbedding(Embedding):
     reverse_dtype: str = None
     logit_soft_cap: float = None
     config_also = (*Embedding.config_also, "quantization_config")
-    _initial_weights = lora_rank = quantization_config = None
+    _initial_weights = lora_rank = None
+
+    def adopt(self, quantization_config=None, **options):
+        super().adopt(**options)
+        self.quantization_config = quantization_config
 
     def build(self, input_shape=None):
         super().build(input_shape)
@@ -193,7 +197,6 @@ class _Function(Layer):
     """A layer without weights that keeps masks."""
 
     supports_masking = True
-    built = True
 
 
 class Activation(_Function):

@@ -18,7 +18,6 @@ class _Noise(Layer):
     """A layer that acts in training only, with a seed generator of its own."""
 
     supports_masking = True
-    built = True
 
     def call(self, inputs, training=False):
         return self.disturb(inputs) if training else inputs
@@ -219,7 +218,6 @@ class ActivityRegularization(Layer):
     l1: float = 0.0
     l2: float = 0.0
     supports_masking = True
-    built = True
 
     def _ready(self):
         from oneiros import regularizers

@@ -173,13 +173,14 @@ def _is_of_keras_2(members, filepath):
 
 @contextlib.contextmanager
 def opened_archive(filepath):
-    """The members of a `.keras` file or folder."""
-    if os.path.isdir(filepath):
+    """The members of a `.keras` file (its name, or the open file) or folder."""
+    opened = hasattr(filepath, "read")
+    if not opened and os.path.isdir(filepath):
         yield _Folder(filepath)
         return
-    if not os.path.isfile(filepath):
+    if not opened and not os.path.isfile(filepath):
         raise ValueError(f"there is no file {filepath}")
-    with open(filepath, "rb") as file:
+    with contextlib.nullcontext(filepath) if opened else open(filepath, "rb") as file:
         try:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, *ZIP_FAILURES) as error:
@@ -197,7 +198,7 @@ class _Zip:
 
     def __init__(self, archive, file, filepath):
         self.archive, self.file, self.filepath, self.members = archive, file, filepath, {}
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = file.seek(0, os.SEEK_END)
         self.assets_left = ASSETS_LIMIT
         for info in archive.infolist():
             name = info.orig_filename

@@ -30,13 +30,15 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs):
     Raises:
         ValueError: for another ending, or an unknown argument.
     """
-    filepath = os.fspath(filepath)
+    opened = hasattr(filepath, "write")
+    filepath = filepath if opened else os.fspath(filepath)
     include_optimizer = kwargs.pop("include_optimizer", True)
     if kwargs.pop("save_format", None) is not None:
         warnings.warn("`save_format` has no effect: the file's ending says it", stacklevel=2)
     if kwargs:
         raise ValueError(f"save_model has no arguments {sorted(kwargs)}")
-    archive, legacy = filepath.endswith(".keras"), filepath.endswith(LEGACY)
+    archive = opened or filepath.endswith(".keras")
+    legacy = not opened and filepath.endswith(LEGACY)
     if archive and zipped is False:
         raise ValueError(
             f"with zipped=False the name is a folder's, without .keras; got {filepath}"
@@ -50,7 +52,7 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs):
             f"model '{model.name}' is not built yet, so its file may hold no weights",
             stacklevel=2,
         )
-    if not may_write(filepath, overwrite):
+    if not opened and not may_write(filepath, overwrite):
         return
     if legacy:
         from oneiros.saving.legacy import save_legacy
@@ -69,7 +71,8 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     ones and `custom_objects`; code in it is refused, also with `safe_mode=False`.
 
     Args:
-        filepath: A `.keras` file, a folder of the same members, or a legacy `.h5` file.
+        filepath: A `.keras` file (its name, or the open file), a folder of the same members, or a
+            legacy `.h5` file.
         custom_objects: Names to classes and functions that the model is made of.
         compile: Whether to compile it as it was when it was saved.
 
@@ -77,8 +80,9 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         ValueError: if the file is missing, broken or not of these formats; it names the file, the
             layer and what is wrong.
     """
-    filepath = os.fspath(filepath)
-    if filepath.endswith(".keras") or os.path.isdir(filepath):
+    opened = hasattr(filepath, "read")
+    filepath = filepath if opened else os.fspath(filepath)
+    if opened or filepath.endswith(".keras") or os.path.isdir(filepath):
         from oneiros.saving.archive import load_archive
 
         return load_archive(filepath, custom_objects, compile, safe_mode)

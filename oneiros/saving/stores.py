@@ -27,7 +27,13 @@ SLACK = 1 << 26  # bytes that files may hold beside the model's own variables
 
 @contextlib.contextmanager
 def replacing(path):
-    """A new binary file that takes the place of `path` when all went well, and not before."""
+    """A new binary file that takes the place of `path` when all went well, and not before.
+
+    An open file is written to as it is.
+    """
+    if hasattr(path, "write"):
+        yield path
+        return
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):  # a device or a pipe stays what it is
         with open(target, "wb") as file:

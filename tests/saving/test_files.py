@@ -47,6 +47,15 @@ def test_models_come_back(name, tmp_path, backend):
     assert not saving.load_model(tmp_path / name, compile=False).compiled
 
 
+def test_models_go_into_memory_and_come_back(tmp_path):
+    first, memory = model(), io.BytesIO()
+    saving.save_model(first, memory)
+    memory.seek(0)
+    same(first, saving.load_model(memory))
+    (tmp_path / "m.keras").write_bytes(memory.getvalue())
+    same(first, saving.load_model(tmp_path / "m.keras"))
+
+
 def test_the_weights_of_a_model_file_are_loaded_alone(tmp_path):
     first, second = model(), cases.sequential(oneiros)
     first.save(tmp_path / "m.keras")
