@@ -15,9 +15,10 @@ import numpy as np
 
 from oneiros.core import config
 
-__all__ = ["Backend", "UnsupportedOp", "current", "load", "owner", "to_array", "to_numpy"]
+__all__ = ["Backend", "UnsupportedOp", "current", "load", "owner", "to_array", "to_numpy", "when_loaded"]
 
 LOADED = {}
+_watchers = []
 FASTER = set()  # names of the composite ops for which a loaded backend has a kernel
 ALIASES = {"theano": "pytensor"}
 PLAIN = {np.ndarray, np.generic, bool, int, float, complex, type(None)}
@@ -43,12 +44,16 @@ class Backend:
     native = False
     meets_numpy = True
     kept_wide = ()
+    layer_base = None  # a further base class of `Layer`: its own bases are the framework's modules
+    stateful_steps = False  # whether a user's own `train_step(data)` changes the variables itself
     islands = {}  # name of a composite op that the backend differentiates itself: how
     fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
 
     def __init__(self, name, primitives, faster=None):
         self.name, self.primitives, self.faster = name, primitives, faster or {}
         LOADED[name] = self
+        for watch in _watchers:
+            watch(self)
         FASTER.update(self.faster, self.fused)
 
     # What each backend defines ---------------------------------------------------------------
@@ -153,6 +158,13 @@ class Backend:
 
     def __repr__(self):
         return f"<backend {self.name}>"
+
+
+def when_loaded(watch):
+    """Call `watch(backend)` for each backend: now, or when it is loaded."""
+    _watchers.append(watch)
+    for b in LOADED.values():
+        watch(b)
 
 
 @functools.cache

@@ -86,10 +86,11 @@ class Model(Trainer, Layer):
         if graph is None:
             return Layer._layers.fget(self)
         found, seen = list(graph), {id(self)} | {id(y) for y in graph}
-        from oneiros.layers.base import _collect
+        from oneiros.layers.base import LEAVES, _collect
 
+        skipped = {*self._untracked, "_given", "_graph_layers"}
         for name, value in self.__dict__.items():  # layers that a subclass holds beside its graph
-            if name not in self._untracked and name not in ("_given", "_graph_layers"):
+            if type(value) not in LEAVES and name not in skipped:
                 _collect(value, found, seen)
         return found
 

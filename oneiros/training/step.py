@@ -193,6 +193,9 @@ class _Compiled:
         self.specs, self.extra = specs, None
         self.graph = None
         engine = backend.current()
+        self.own = engine.stateful_steps and _overridden(owner.model, f"{owner.kind}_step")
+        if self.own:
+            return
         if owner.eager or owner.kind == "train" and _overridden(owner.model, "train_step"):
             self.function, self.flat = None, self._native()
             if not owner.eager:
@@ -302,6 +305,11 @@ class _Compiled:
 
     def run(self, leaves):
         """Take one step: the state moves on, what else the step gives is returned in its structure."""
+        if self.own:  # the user's own step reads and assigns variables
+            self.state.release()
+            batch = _packed(self.structure, map(backend.to_array, leaves))
+            step = getattr(self.owner.model, f"{self.owner.kind}_step")
+            return step(tuple(b for b in batch if b is not None))
         values = self.state.take()
         args = [values[i] for i in self.read]
         made = (self.function or self.flat)(*args, *leaves)
