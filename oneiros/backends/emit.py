@@ -21,8 +21,8 @@ def emit(graph, kernel, name="step", line=None):
         kernel: Target (primitive or op) to callable.
         name: Name of the function in tracebacks.
         line: Optionally `(call, result_names, argument_source, bind) -> source or None` for calls
-            that a
-            backend writes otherwise; `bind(object)` gives a name for an object.
+            that a backend writes otherwise; `bind(object)` gives a name for an object. It may use
+            what calls before it used, so values are kept until the end.
     """
     scope, names, body = {}, {}, []
 
@@ -45,7 +45,7 @@ def emit(graph, kernel, name="step", line=None):
 
     for i, s in enumerate(graph.inputs):
         names[id(s)] = f"x{i}"
-    dead = last_uses(graph)
+    dead = {} if line else last_uses(graph)
     for i, call in enumerate(graph.calls):
         results = []
         for s in call.outputs:

@@ -13,7 +13,9 @@ import tensorflow as tf
 from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import context
 from tensorflow.python.ops import gen_array_ops as A
+from tensorflow.python.ops import gen_nn_ops as N
 from tensorflow.python.ops import gen_resource_variable_ops as V
+from tensorflow.python.ops import gen_training_ops as T
 
 from oneiros.backends.emit import emit
 from oneiros.backends.tensorflow_kernels import KERNELS, is_eager, tensor
@@ -22,6 +24,7 @@ from oneiros.core import backend
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import result_type
 from oneiros.core.graph import Graph
+from oneiros.core.op import OPS
 from oneiros.core.spec import dtype_name
 from oneiros.core.variable import UNSTORED
 
@@ -166,6 +169,117 @@ COMPILED = (
 )
 
 
+# Kernels of composite ops ---------------------------------------------
+def relu(x):
+    return N.relu(x) if x.dtype != tf.bool else x
+
+
+def softmax(x, axis=-1):
+    return N.softmax(x) if is_last(x, axis) else NotImplemented
+
+
+def log_softmax(x, axis=-1):
+    return N.log_softmax(x) if is_last(x, axis) else NotImplemented
+
+
+def is_last(x, axis):
+    """Whether `axis` is the last one, of more than one element, of floats."""
+    last = len(x.shape) - 1
+    floats = dtype_name(x.dtype) in ("float16", "bfloat16", "float32", "float64")
+    return floats and axis in (-1, last, (last,)) and last >= 0 and x.shape[last] != 1
+
+
+def categorical_crossentropy(target, output, from_logits=False, axis=-1):
+    if not are_logits(target, output, from_logits, axis):
+        return NotImplemented
+    return N.softmax_cross_entropy_with_logits(output, target)[0]
+
+
+def are_logits(target, output, from_logits, axis):
+    return (
+        from_logits and is_last(output, axis) and len(output.shape) == 2
+        and tuple(target.shape) == tuple(output.shape)
+        and dtype_name(target.dtype) == dtype_name(output.dtype)
+    )  # fmt: skip
+
+
+def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
+    if not are_sparse(target, output, from_logits, axis):
+        return NotImplemented
+    count = tensor(output.shape[-1], target.dtype)
+    inside = tf.logical_and(target >= 0, target < count)
+    loss = N.sparse_softmax_cross_entropy_with_logits(output, tf.where(inside, target, 0))[0]
+    return tf.where(inside, loss, tensor(0, loss.dtype))
+
+
+def are_sparse(target, output, from_logits, axis):
+    shapes = len(output.shape) == 2 and tuple(target.shape) == tuple(output.shape)[:1]
+    return (
+        from_logits and is_last(output, axis) and shapes
+        and dtype_name(target.dtype) in ("int32", "int64")
+    )  # fmt: skip
+
+
+def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
+    """In place where all three are the values of variables; lr is corrected already."""
+    own = [getattr(x, "_of_variable", None) for x in (weight, mean, square)]
+    if any(v is None for v in own) or not isinstance(epsilon, float):
+        return OPS["adam_update"].body(weight, g, mean, square, lr, beta_1, beta_2, epsilon)
+    zero = tf.zeros((), weight.dtype)
+    T.resource_apply_adam(
+        *[v.handle for v in own], zero, zero, tensor(lr, weight.dtype), beta_1, beta_2, epsilon, g
+    )
+    return tuple(value_of(v) for v in own)
+
+
+def value_of(variable):
+    """A variable's value in a graph, which knows where it is from."""
+    value = V.read_variable_op(variable.handle, variable.dtype)
+    value.set_shape(variable.shape)
+    value._of_variable = variable
+    return value
+
+
+FASTER = {
+    f.__name__: f
+    for f in (
+        relu, softmax, log_softmax, categorical_crossentropy, sparse_categorical_crossentropy,
+        adam_update,
+    )
+}  # fmt: skip
+ACCEPTS = {
+    "softmax": is_last, "log_softmax": is_last, "categorical_crossentropy": are_logits,
+    "sparse_categorical_crossentropy": are_sparse, "adam_update": lambda w, *_: "float" in w.dtype,
+    "relu": lambda x: x.dtype != "bool",
+}  # fmt: skip
+
+
+def line(call, results, source, bind):
+    """The source of a call for which TensorFlow has one op together with what is around it."""
+    target, args = call.target, call.args
+    made = lambda f, *xs: f"{results[0]} = {bind(f)}({', '.join(map(source, xs))})"
+    if target is p.select and args[2] is not None and _is_zero(args[2]):
+        test = getattr(args[0], "call", None)
+        if test and test.target is p.greater and _is_zero(test.args[1]):
+            y, g = test.args[0], args[1]
+            if getattr(g, "shape", None) == y.shape and g.dtype == y.dtype:
+                return made(N.relu_grad, g, y)
+    if target is p.add and all(hasattr(x, "shape") for x in args):
+        x, bias = args
+        before = getattr(getattr(x, "call", None), "target", None)
+        if before in (p.dot_general, p.convolution) and len(x.shape) in (2, 4):
+            if tuple(bias.shape) == tuple(x.shape[-1:]) and "float" in x.dtype:
+                return made(N.bias_add, x, bias)
+    if target is p.reduce_sum and "float" in args[0].dtype:
+        if call.kwargs["axes"] == tuple(range(len(args[0].shape) - 1)) != ():
+            return made(N.bias_add_grad, args[0])
+    return None
+
+
+def _is_zero(x):
+    return type(x) in (int, float) and x == 0
+
+
 # Compiled functions ---------------------------------------------
 class Step:
     """A function of flat arrays as one TensorFlow function, traced when it is first called.
@@ -192,7 +306,7 @@ class Step:
         def body(*given):
             rows = dict(zip(self.places, given))
             made = self.flat(
-                *[own[i].read_value() if i in own else rows[i] for i in range(len(values))]
+                *[value_of(own[i]) if i in own else rows[i] for i in range(len(values))]
             )
             return assigned(self.kept, made)
 
@@ -202,6 +316,8 @@ class Step:
 def assigned(variables, made):
     """Assign the first of `made` to the variables; the rest, as tensors."""
     for v, y in zip(variables, made):
+        if getattr(y, "_of_variable", None) is v:  # it never changed, or did so in place
+            continue
         V.assign_variable_op(v.handle, tensor(y, v.dtype))
     return [tensor(y) for y in made[len(variables) :]]
 
@@ -223,7 +339,7 @@ class Launch:
         given = [
             x if is_eager(x) else tf.convert_to_tensor(x, d) for x, d in zip(arrays, self.dtypes)
         ]
-        return self.context.call_function(self.name, given + self.captured, self.count)
+        return self.context.call_function(self.name, given + self.captured, self.count) or ()
 
 
 # The backend ---------------------------------------------
@@ -269,7 +385,7 @@ class TensorFlow(backend.Backend):
     def kernel_of(self, target):
         """The kernel of a primitive, or of a composite kept whole, for compiled functions."""
         if hasattr(target, "body"):
-            return self.faster[target.name]
+            return as_tensors(self.faster[target.name])
         return as_tensors(COMPILED.get(target) or self.kernel(target))
 
     def kernel_for(self, primitive, types):
@@ -278,7 +394,10 @@ class TensorFlow(backend.Backend):
         return as_tensors(kernel) if mixed else kernel
 
     def compile(self, graph, donate=()):
-        return Step(emit(graph, self.kernel_of), donate)
+        return Step(emit(graph, self.kernel_of, line=line), donate)
+
+    def kept(self, kind):
+        return ACCEPTS
 
     def compile_function(self, function, specs, donate=()):
         self.abstract(function, specs)
@@ -289,7 +408,11 @@ class TensorFlow(backend.Backend):
 
         The batches are gathered on the device by `order`, a permutation of the rows.
         """
-        flat = emit(compiled.graph, self.kernel_of) if compiled.graph is not None else compiled.flat
+        flat = (
+            emit(compiled.graph, self.kernel_of, line=line)
+            if compiled.graph is not None
+            else compiled.flat
+        )
         position = {i: k for k, i in enumerate(compiled.read)}
         moving = [position[i] for i in compiled.write]
         launch = None
@@ -362,7 +485,7 @@ def _loop(flat, state, kept, batch_size):
         def one(i):
             rows = A._slice(order, [(first + i) * batch_size], [batch_size])
             batch = [A.gather_v2(x, rows, 0) for x in arrays]
-            assigned(kept, flat(*[v.read_value() for v in state], *batch))
+            assigned(kept, flat(*map(value_of, state), *batch))
             return i + 1
 
         tf.while_loop(lambda i: i < count, one, [tf.constant(0)], parallel_iterations=1)
@@ -379,5 +502,5 @@ def _default_dtype(x):
     return result_type(type(leaf)) if type(leaf) in (bool, int, float, complex) else None
 
 
-BACKEND = TensorFlow("tensorflow", PRIMITIVES)
+BACKEND = TensorFlow("tensorflow", PRIMITIVES, FASTER)
 UNSTORED.add(tf.__internal__.EagerTensor)
