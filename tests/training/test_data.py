@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import oneiros
 from oneiros.core import config, seeding
 from oneiros.training.data import (
     adapt,
@@ -286,6 +287,24 @@ def test_a_generator_goes_on_where_the_last_epoch_stopped():
     data = adapt(pairs(*range(5)), steps=2)
     assert data.num_batches == 2 and not data.in_memory
     assert firsts(data, 0, 1, 2, 3) == [[0, 1], [2, 3], [4], []]
+
+
+def test_a_generator_that_ends_too_early_is_told_of(backend):
+    def batches():
+        yield from [(np.ones((4, 2), "float32"), np.ones((4, 1), "float32"))] * 3
+
+    model = oneiros.Sequential([oneiros.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="generator ran out of data after 3 of 5 batches"):
+        model.fit(batches(), steps_per_epoch=5, verbose=0)
+    with pytest.warns(UserWarning, match="ran out of data after 0 of 3"):
+        made = model.fit(batches(), steps_per_epoch=3, epochs=2, verbose=0)
+    assert made.history["loss"][0] == made.history["loss"][1]
+    with pytest.warns(UserWarning, match="ran out of data after 3 of 5"):
+        assert model.predict(batches(), steps=5, verbose=0).shape == (12, 1)
+    with pytest.warns(UserWarning, match="ran out of data after 3 of 4"):
+        model.evaluate(batches(), steps=4, verbose=0)
+    model.fit(batches(), steps_per_epoch=3, verbose=0)
 
 
 def test_an_endless_generator_is_not_read_past_the_steps():
