@@ -57,6 +57,7 @@ EVERYWHERE = [
     *(Bar(f"dispatch:{name}", 1) for name in ("exp", "add", "add_number")),
     *(Bar(f"difference:{name}", 1e-3, "by hand") for name in MODELS),
     *(Bar(f"memory:{name}", 1024) for name in ("steps", "fits")),
+    Bar("memory:predict", 16 * 1024),  # of a result of 100 MiB; batches under way count
 ]
 BARS = {
     "jax": [

@@ -212,6 +212,7 @@ def build(name, who):
     import models
 
     keras = who.keras
+    import_(name, who)[0]()
     if name == "resnet50":
         return lambda: models.resnet50(keras, (1,) * 4 if who.small else (3, 4, 6, 3)), 1
     if name == "dense100":

@@ -108,12 +108,12 @@ def table(backend, results, clock="cpu", only_with_bars=False):
     return "\n".join(lines)
 
 
-def machine(load):
+def machine(backend, load):
     """The machine and the versions in words."""
     info = Path("/proc/cpuinfo")
     names = [s for s in info.read_text().splitlines() if s.startswith("model name")]
     name = names[0].split(":")[1].strip() if names else platform.machine()
-    packages = ("jax", "torch", "tensorflow", "keras", "numpy")
+    packages = dict.fromkeys((backend, "keras", "numpy"))
     versions = []
     for package in packages:
         try:
@@ -134,15 +134,17 @@ is what 20,000 steps or 200 fits add, and the peak of `predict` over a generator
 `engines` is how many other frameworks are imported; `difference` is how far losses are from Oneiros's."""
 
 
-def write(backend, results, rounds, load):
+def write(backend, results, rounds, load, anew=True):
     path = HERE / "results.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    known[backend] = {"machine": machine(load), "rounds": rounds, "results": results}
+    if not anew and backend in known:
+        results = {**known[backend]["results"], **results}
+    known[backend] = {"machine": machine(backend, load), "rounds": rounds, "results": results}
     path.write_text(json.dumps(known, indent=1) + "\n")
     parts = ["# Speed", f"`benchmarks/run.py` writes this page.\n\n{LEGEND}", "![](results.png)"]
     readme = []
     for name, run in known.items():
-        about = f"{run['machine']}; {run['rounds']} rounds."
+        about = f"{run['machine']}; at least {run['rounds']} rounds."
         parts += [f"## {name}", about, table(name, run["results"]), *notes(run["results"])]
         parts += ["Wall times:", table(name, run["results"], "wall")]
         readme += [f"On {name}. {about}", table(name, run["results"], only_with_bars=True)]
@@ -179,15 +181,17 @@ def chart(known, path):
         gains = [1 / share(c, results[c], "keras") for c in cases]
         places = range(len(cases))
         axes.barh(places, [g - 1 for g in gains], 0.66, left=1, color="#4477aa", label="Oneiros")
+        hands = [share(c, results[c], "keras", "by hand") for c in cases]
+        dots = {i: 1 / s for i, s in enumerate(hands) if s}
+        if dots:
+            axes.scatter(
+                list(dots.values()), list(dots), s=22, color="#ee7733", zorder=3, label="by hand"
+            )
         for i, gain in zip(places, gains):
             axes.annotate(
-                f"{gain:.1f}", (max(gain, 1), i), (3, 0), textcoords="offset points",
-                va="center", fontsize=7, color="#4477aa",
+                number(gain) if gain < 0.995 else f"{gain:.3g}", (max(gain, 1, dots.get(i, 1)), i),
+                (5, 0), textcoords="offset points", va="center", fontsize=7, color="#4477aa",
             )  # fmt: skip
-        hands = [(share(c, results[c], "keras", "by hand"), i) for i, c in enumerate(cases)]
-        dots = [(1 / s, i) for s, i in hands if s]
-        if dots:
-            axes.scatter(*zip(*dots), s=22, color="#ee7733", zorder=3, label="by hand")
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_yticks(places, [c.replace(":", " ").replace("_", " ") for c in cases], fontsize=8)
         axes.set_ylim(len(cases) - 0.4, -0.6)
@@ -197,7 +201,7 @@ def chart(known, path):
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.legend(fontsize=8, loc="lower right")
-    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50])
+    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50, 100])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("CPU time on one core, right of the line is faster", fontsize=8)

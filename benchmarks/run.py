@@ -7,7 +7,7 @@ builds) is timed in fresh processes. What is timed, and the bars, stand in `bars
 
     python benchmarks/run.py                        jax, numpy: benchmarks/results.*, README.md's table
     python benchmarks/run.py --backend torch        another backend, added to the same results
-    python benchmarks/run.py --only fit:mlp call    some, printed
+    python benchmarks/run.py --only fit:mlp call    some, printed; with --write the rows are renewed
     python benchmarks/run.py --smoke                some of each kind, tiny: does it run?
 """
 
@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 import cases as worker_side
 import report
@@ -82,13 +83,23 @@ class Race:
         return results
 
     def in_turns(self, case, workers):
+        """Rounds, more of them for short cases, whose times are the more easily disturbed."""
         answers = {c: [w.ask(case)] for c, w in workers.items()}
-        steps = ["go"] if self.small or case in ONCE else ["warm", "warm", *["go"] * self.rounds]
-        for step in steps:
+
+        def round_of(word):
             for contender, worker in workers.items():
                 if "missing" not in answers[contender][-1]:
-                    answers[contender].append(worker.ask(step))
-        return self.told(case, {c: a[-steps.count("go") :] for c, a in answers.items()})
+                    answers[contender].append(worker.ask(word))
+
+        for word in () if self.small or case in ONCE else ("warm", "warm"):
+            round_of(word)
+        began, rounds = time.perf_counter(), 0
+        while rounds < self.rounds or rounds < 5 * self.rounds and time.perf_counter() - began < 8:
+            round_of("go")
+            rounds += 1
+            if self.small or case in ONCE:
+                break
+        return self.told(case, {c: a[-rounds:] for c, a in answers.items()})
 
     def anew(self, case):
         answers = {c: [] for c in self.contenders}
@@ -134,6 +145,7 @@ def main():
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
+    parser.add_argument("--write", action="store_true", help="add what ran to benchmarks/results.*")
     parser.add_argument("--smoke", action="store_true", help="everything tiny, nothing written")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -155,8 +167,9 @@ def main():
         results = race.run(living, list(filter(wanted, fresh)), list(filter(wanted, once)))
         print(*report.notes(results), sep="\n")
         missed += [] if options.smoke else report.bars(backend, results)
-        if not options.smoke and only == ("",) and set(contenders) == set(CONTENDERS):
-            report.write(backend, results, rounds, load)
+        everything = only == ("",) and set(contenders) == set(CONTENDERS)
+        if options.write or everything and not options.smoke:
+            report.write(backend, results, rounds, load, anew=everything)
     print(f"{len(missed)} bars missed")
 
 

@@ -73,7 +73,7 @@ NAMED = {
     "stand_in.py": "the names under which Keras's modules are found",
     "models/op_names.py": "names of Keras's modules, as files hold them",
     "training/data_streams.py": "data sets of other frameworks, known by their class's package",
-    "training/trainer.py": "the method `.numpy()` of other frameworks' arrays",
+    "training/loops.py": "the method `.numpy()` of other frameworks' arrays",
     "layers/normalization.py": "the method `.numpy()` of other frameworks' arrays",
     "testing/kit.py": "numpy is the reference that backends are held to",
 }
