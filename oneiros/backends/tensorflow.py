@@ -16,6 +16,7 @@ from tensorflow.python.ops import gen_array_ops as A
 from tensorflow.python.ops import gen_nn_ops as N
 from tensorflow.python.ops import gen_resource_variable_ops as V
 from tensorflow.python.ops import gen_training_ops as T
+from tensorflow.python.trackable.base import Trackable
 
 from oneiros.backends.emit import emit
 from oneiros.backends.tensorflow_kernels import KERNELS, is_eager, tensor
@@ -26,7 +27,7 @@ from oneiros.core.dtypes import result_type
 from oneiros.core.graph import Graph
 from oneiros.core.op import OPS
 from oneiros.core.spec import dtype_name
-from oneiros.core.variable import UNSTORED
+from oneiros.core.variable import UNSTORED, Variable
 
 __all__ = ["BACKEND"]
 
@@ -293,24 +294,24 @@ class Step:
 
     def __call__(self, *values):
         if not tf.executing_eagerly():
-            return [tensor(y) for y in self.flat(*values)]
+            return self._run(values)
         if self.launch is None:
-            self._bind(values)
+            own = {i: v for i, v in enumerate(values) if isinstance(v, tf.Variable)}
+            self.places = [i for i in range(len(values)) if i not in own]
+            self.kept = [own[i] for i in self.donate if i in own]
+
+            def body(*given):
+                rows = own | dict(zip(self.places, given))
+                return self._run([rows[i] for i in range(len(values))])[len(self.kept) :]
+
+            self.launch = Launch(body, [values[i] for i in self.places], self.jit)
         return [*self.kept, *self.launch([values[i] for i in self.places])]
 
-    def _bind(self, values):
-        own = {i: v for i, v in enumerate(values) if isinstance(v, tf.Variable)}
-        self.places = [i for i in range(len(values)) if i not in own]
-        self.kept = [own[i] for i in self.donate if i in own]
-
-        def body(*given):
-            rows = dict(zip(self.places, given))
-            made = self.flat(
-                *[value_of(own[i]) if i in own else rows[i] for i in range(len(values))]
-            )
-            return assigned(self.kept, made)
-
-        self.launch = Launch(body, [values[i] for i in self.places], self.jit)
+    def _run(self, values):
+        """The function in the graph that is open; what it changes is assigned."""
+        kept = [values[i] for i in self.donate if isinstance(values[i], tf.Variable)]
+        made = self.flat(*[value_of(v) if isinstance(v, tf.Variable) else v for v in values])
+        return [*kept, *assigned(kept, made)]
 
 
 def assigned(variables, made):
@@ -342,11 +343,39 @@ class Launch:
         return self.context.call_function(self.name, given + self.captured, self.count) or ()
 
 
+# Variables and layers as TensorFlow knows them ---------------------------------------------
+def storage(variable):
+    """The `tf.Variable` of a variable, fetched from whoever holds it."""
+    return variable._lease_value(None)
+
+
+class Tracked(Trackable):
+    """What a layer is beside: something that checkpoints and SavedModels find the variables of."""
+
+    def _trackable_children(self, save_type="checkpoint", cache=None, **kwargs):
+        children = super()._trackable_children(save_type, cache, **kwargs)
+        for v in self.variables:
+            name, n = v.path, 1
+            while name in children:
+                name, n = f"{v.path}_{n}", n + 1
+            children[name] = storage(v)
+        return children
+
+
+# A tape takes variables as sources, and TensorFlow's functions take them as operands.
+Variable._should_act_as_resource_variable = True
+Variable.handle = property(lambda self: storage(self).handle)
+tf.register_tensor_conversion_function(
+    Variable, lambda v, dtype=None, name=None, as_ref=False: tensor(v.value, dtype)
+)
+
+
 # The backend ---------------------------------------------
 class TensorFlow(backend.Backend):
     """See the module."""
 
-    native, meets_numpy = True, False
+    native, meets_numpy, stateful_steps = True, False, True
+    layer_base = Tracked
     kept_wide = ("int64", "float64")
 
     def owns(self, kind):
@@ -403,11 +432,32 @@ class TensorFlow(backend.Backend):
         self.abstract(function, specs)
         return Step(function, donate)
 
+    def whole(self, function):
+        """`function(data)`, which reads and assigns variables itself, as one TensorFlow function."""
+        launch = made = None
+
+        def run(data):
+            nonlocal launch
+            if launch is None:
+
+                def flat(*given):
+                    nonlocal made
+                    outputs = function(tf.nest.pack_sequence_as(data, given))
+                    made = tf.nest.map_structure(lambda _: 0, outputs)
+                    return [tensor(y) for y in tf.nest.flatten(outputs)]
+
+                launch = Launch(flat, tf.nest.flatten(data))
+            return tf.nest.pack_sequence_as(made, launch(tf.nest.flatten(data)))
+
+        return run
+
     def compile_loop(self, compiled, batch_size):
         """Many steps in one call: `(state, arrays, order, first, count)` to the changed state.
 
         The batches are gathered on the device by `order`, a permutation of the rows.
         """
+        if compiled.own:
+            return False
         flat = (
             emit(compiled.graph, self.kernel_of, line=line)
             if compiled.graph is not None

@@ -252,7 +252,7 @@ def running(f):
     def kernel(x, *, axis, reverse):
         x, n, width = tensor(x), x.shape[axis], 1
         part = lambda a, b: tf.strided_slice(
-            x, [a if i == axis else 0 for i in range(x.ndim)],
+            x, [a if i == axis else 0 for i in range(len(x.shape))],
             [b if i == axis else m for i, m in enumerate(dims(x))],
         )  # fmt: skip
         while width < n:
@@ -276,7 +276,7 @@ def rising(x):
 
 def argsort(x, *, axis):
     """A stable order: of equal keys `top_k` takes the first one first."""
-    x, last = tensor(x), x.ndim - 1
+    x, last = tensor(x), len(x.shape) - 1
     order = [*range(axis), *range(axis + 1, last + 1), axis]
     x = A.transpose(x, order) if axis != last else x
     places = N.top_kv2(rising(x), dims(x)[-1])[1]
@@ -349,11 +349,11 @@ def _pad(x, paddings, value):
 
 
 def _framed(x, axis, count, value):
-    return _pad(x, [[0, count if i == axis else 0] for i in range(x.ndim)], value)
+    return _pad(x, [[0, count if i == axis else 0] for i in range(len(x.shape))], value)
 
 
 def _cut(x, axis, start, stop):
-    rank = x.ndim
+    rank = len(x.shape)
     return slice_(
         x, start=[start if i == axis else 0 for i in range(rank)],
         stop=[stop if i == axis else n for i, n in enumerate(dims(x))], strides=(1,) * rank,
@@ -404,7 +404,7 @@ def gather_nd(x, indices):
 
 
 def gather_along(x, indices, *, axis):
-    x, last = tensor(x), x.ndim - 1
+    x, last = tensor(x), len(x.shape) - 1
     indices = _clipped(indices, dims(x)[axis])
     order = [*range(axis), *range(axis + 1, last + 1), axis]
     if axis != last:
@@ -441,9 +441,11 @@ def scatter(x, indices, updates, *, mode):
 
 def scatter_along(x, indices, updates, *, axis, mode):
     indices = _indices(indices)
-    grid = [iota(shape=dims(indices), axis=i, dtype=indices.dtype.name) for i in range(x.ndim)]
+    grid = [
+        iota(shape=dims(indices), axis=i, dtype=indices.dtype.name) for i in range(len(x.shape))
+    ]
     grid[axis] = indices
-    return scatter(x, A.pack(grid, x.ndim), A.broadcast_to(updates, dims(indices)), mode=mode)
+    return scatter(x, A.pack(grid, len(x.shape)), A.broadcast_to(updates, dims(indices)), mode=mode)
 
 
 def _product(sizes):
@@ -469,7 +471,7 @@ KERNELS |= {
 def dot_general(x, y, *, contract, batch):
     """One matrix product; operands are turned only where it cannot read them as they lie."""
     (cx, cy), (bx, by) = contract, batch
-    if len(cx) == 1 and not bx and x.ndim == y.ndim == 2:
+    if len(cx) == 1 and not bx and len(x.shape) == len(y.shape) == 2:
         return M.mat_mul(x, y, cx[0] == 0, cy[0] == 1)
     a, free_x, turn_x = _matrices(x, cx, bx, first=True)
     b, free_y, turn_y = _matrices(y, cy, by, first=False)
@@ -484,7 +486,7 @@ def dot_general(x, y, *, contract, batch):
 
 def _matrices(x, contract, batch, first):
     """`x` as (batch, free, contracted), or that turned; its free sizes; whether it is turned."""
-    x, rank = tensor(x), x.ndim
+    x, rank = tensor(x), len(x.shape)
     sizes = dims(x)
     free = [i for i in range(rank) if i not in contract and i not in batch]
     plain, turned = [*batch, *free, *contract], [*batch, *contract, *free]
@@ -521,7 +523,7 @@ KERNELS[p.dot_general] = integers(dot_general)
 
 # Factorizations ---------------------------------------------
 def _adjoint(x):
-    rank = x.ndim
+    rank = len(x.shape)
     order = [*range(rank - 2), rank - 1, rank - 2]
     return A.conjugate_transpose(x, order) if x.dtype.is_complex else A.transpose(x, order)
 
@@ -550,7 +552,7 @@ def lu(x):
         swaps.append(j)
         mine = M.equal(tf.range(n), j)
         at = M.select_v2(mine, at[..., i : i + 1], at)
-    return packed, A.concat_v2(swaps, x.ndim - 2), order
+    return packed, A.concat_v2(swaps, len(x.shape) - 2), order
 
 
 def triangular_solve(a, b, *, lower, adjoint):

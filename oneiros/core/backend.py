@@ -129,6 +129,10 @@ class Backend:
         """A flat function of this backend's arrays, compiled by the framework."""
         raise NotImplementedError(f"backend '{self.name}' compiles graphs only")
 
+    def whole(self, function):
+        """A user's `function(data)`, which reads and assigns variables itself, made fast."""
+        return function
+
     def device(self, name):
         """A scope in which arrays are made on the device `name`."""
         return contextlib.nullcontext()

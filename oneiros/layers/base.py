@@ -830,6 +830,8 @@ def _take_base(engine):
     if base is None or base in Layer.__bases__:
         return
     Layer.__bases__ = (*Layer.__bases__, base)
+    if not hasattr(engine, "module_state"):
+        return
     plain = Layer.__setattr__
 
     def __setattr__(self, name, value):

@@ -195,6 +195,8 @@ class _Compiled:
         engine = backend.current()
         self.own = engine.stateful_steps and _overridden(owner.model, f"{owner.kind}_step")
         if self.own:
+            step = getattr(owner.model, f"{owner.kind}_step")
+            self.step = step if owner.eager else engine.whole(step)
             return
         if owner.eager or owner.kind == "train" and _overridden(owner.model, "train_step"):
             self.function, self.flat = None, self._native()
@@ -308,8 +310,7 @@ class _Compiled:
         if self.own:  # the user's own step reads and assigns variables
             self.state.release()
             batch = _packed(self.structure, map(backend.to_array, leaves))
-            step = getattr(self.owner.model, f"{self.owner.kind}_step")
-            return step(tuple(b for b in batch if b is not None))
+            return self.step(tuple(b for b in batch if b is not None))
         values = self.state.take()
         args = [values[i] for i in self.read]
         made = (self.function or self.flat)(*args, *leaves)
