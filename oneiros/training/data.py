@@ -280,7 +280,7 @@ def _common_length(arrays):
         raise ValueError(f"`x` holds no arrays: {_short(arrays[0])}")
     size = next(iter(lengths.values()))
     if size == 0:
-        raise ValueError(f"the data are empty: {', '.join(lengths)} have 0 samples")
+        raise ValueError(f"the data are empty: no samples in {', '.join(lengths)}")
     return size
 
 
@@ -338,7 +338,7 @@ def pack_x_y_sample_weight(x, y=None, sample_weight=None):
     (1, 2)
     """
     if y is None:
-        return (x,) if tree.is_nested(x) else x
+        return (x,) if isinstance(x, (list, tuple)) else x
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
@@ -353,10 +353,11 @@ def place(epoch, steps, in_pass):
 
 
 def _check_steps(steps):
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, (int, np.integer))):
-        raise ValueError(f"the number of steps must be a whole number or None; got {steps!r}")
-    if steps is not None and steps < 1:
-        raise ValueError(f"the number of steps must be at least 1; got {steps}")
+    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+    if steps is not None and not (whole and steps > 0):
+        raise ValueError(
+            f"`steps_per_epoch` (or `steps`) must be a positive whole number or None; got {steps!r}"
+        )
 
 
 def _short(value):

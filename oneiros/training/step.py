@@ -20,6 +20,7 @@ from oneiros.core.op import array
 from oneiros.core.scopes import StatelessScope
 from oneiros.core.spec import Spec, dtype_name
 from oneiros.core.symbol import Symbol
+from oneiros.utils import pack_x_y_sample_weight
 
 __all__ = ["State", "StepFunction", "predict_step", "test_step", "train_step"]
 
@@ -168,10 +169,22 @@ class StepFunction:
         return found
 
     def body(self, variables, values, batch, differentiate):
+        if _overridden(self.model, f"{self.kind}_step"):
+            return self._custom(values, batch)
         if self.kind == "train":
             return train_step(self.model, variables, values, batch, differentiate)
         step = test_step if self.kind == "test" else predict_step
         return step(self.model, variables, values, batch)
+
+    def _custom(self, values, batch):
+        """The user's own step: `(state, data)` to `(logs, state)`, or to the outputs and the
+        non-trainable values where it predicts.
+        """
+        step = getattr(self.model, f"{self.kind}_step")
+        made, state = step(tuple(values[g] for g in self.groups), pack_x_y_sample_weight(*batch))
+        if self.kind == "predict":
+            return {"non_trainable": state}, made
+        return dict(zip(self.groups, state)), dict(made)
 
 
 def _device_dtype(dtype):
@@ -191,7 +204,7 @@ class _Compiled:
             i for g in GROUPS if g in owner.changing for i in range(*_range(state.slices[g]))
         ]
         self.specs, self.extra = specs, None
-        self.graph = None
+        self.graph = self.walks = None
         engine = backend.current()
         self.own = engine.stateful_steps and _overridden(owner.model, f"{owner.kind}_step")
         if self.own:
@@ -288,29 +301,29 @@ class _Compiled:
         def flat(*values):
             n = len(self.read)
             batch = _packed(self.structure, values[n:])
-            if owner.kind == "train" and _overridden(owner.model, "train_step"):
-                new, extra = self._custom(self._values(values[:n]), batch)
-            else:
-                new, extra = owner.body(
-                    self.state.variables, self._values(values[:n]), batch, engine.value_and_grad
-                )
+            new, extra = owner.body(
+                self.state.variables, self._values(values[:n]), batch, engine.value_and_grad
+            )
             return self._outputs(new, extra)
 
         return flat
 
-    def _custom(self, values, batch):
-        """The user's own `train_step(state, data)`."""
-        data = tuple(b for b in batch if b is not None)
-        state = tuple(values[g] for g in GROUPS)
-        logs, state = self.owner.model.train_step(state, data)
-        return dict(zip(GROUPS, state)), dict(logs)
-
     def run(self, leaves):
         """Take one step: the state moves on, what else the step gives is returned in its structure."""
-        if self.own:  # the user's own step reads and assigns variables
+        if self.own:
+            from oneiros.layers.base import CHANGES, CONTEXT
+
+            # the user's own step reads and assigns variables
             self.state.release()
             batch = _packed(self.structure, map(backend.to_array, leaves))
-            return self.step(tuple(b for b in batch if b is not None))
+            if self.walks is None or self.walks[0] != CHANGES[0]:
+                self.walks = CHANGES[0], {}
+            CONTEXT.walks = self.walks[1]
+            try:
+                made = self.step(pack_x_y_sample_weight(*batch))
+            finally:
+                CONTEXT.walks = None
+            return _unnested(made) if self.owner.kind != "predict" else made
         values = self.state.take()
         args = [values[i] for i in self.read]
         made = (self.function or self.flat)(*args, *leaves)
@@ -329,6 +342,14 @@ def _packed(structure, leaves):
     """`leaves` in the structure of a batch, whose absent parts stay None."""
     leaves = iter(leaves)
     return tree.map_structure(lambda v: None if v is None else next(leaves), structure)
+
+
+def _unnested(logs):
+    """The logs of a user's step, where a metric may have given several by name."""
+    made = {}
+    for name, value in logs.items():
+        made.update(value if isinstance(value, dict) else {name: value})
+    return made
 
 
 def _range(s):
