@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from oneiros.core.dtypes import standardize_dtype
 from oneiros.core.naming import auto_name
 from oneiros.core.symbol import Call, Symbol
@@ -95,7 +97,7 @@ class InputLayer(Layer):
 def _dims(shape, name):
     shape = (shape,) if isinstance(shape, int) else shape
     try:
-        shape = tuple(None if n is None else int(n) for n in shape)
+        shape = tuple(None if n is None else operator.index(n) for n in shape)
     except TypeError:
         raise ValueError(
             f"Input: {name} must be a tuple of integers or None; got {shape!r}"

@@ -87,6 +87,8 @@ def reshape(x, newshape):
             total // (rest or 1),
         )
         shape = (*shape[:i], at, *shape[i + 1 :])
+    elif math.prod(shape) != math.prod(x.shape):
+        raise ValueError(f"reshape: {tuple(x.shape)} does not fit into {shape}")
     return p.reshape(x, shape=shape)
 
 

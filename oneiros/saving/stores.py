@@ -40,6 +40,8 @@ def replacing(path):
             yield file
         return
     folder, name = os.path.split(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"there is no folder {folder} for {path}")
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -180,7 +180,7 @@ WRONG = [
     ({"x": [[1, 2], [3]]}, "different lengths"),
     ({"x": np.zeros(4), "shuffle": "foo"}, "`shuffle`"),
     ({"x": np.zeros(4), "batch_size": 0}, "`batch_size`"),
-    ({"x": np.zeros(4), "steps": 0}, "at least 1"),
+    ({"x": np.zeros(4), "steps": 0}, "at least 1|positive whole"),
     ({"x": np.zeros(4), "class_weight": {0: 1}}, "`y` is missing"),
     ({"x": np.zeros(4), "y": [np.zeros(4)] * 2, "class_weight": {0: 1}}, "one output"),
     ({"x": np.zeros(4), "y": np.zeros((4, 2, 2)), "class_weight": {0: 1}}, "shape"),
