@@ -442,6 +442,11 @@ class Layer(Operation):
                 self._rematerialized(args, kwargs) if STATE.remat else self.call(*args, **kwargs)
             )
         except Exception as error:
+            if isinstance(error, (ValueError, TypeError)) and not hasattr(error, "__notes__"):
+                shapes = [tuple(x.shape) for x in tree.flatten(args) if hasattr(x, "shape")]
+                error.add_note(
+                    f"in the call of {type(self).__name__} '{self.name}' on inputs of {shapes}"
+                )
             if STACK.top is None or not getattr(STACK.top, "abstract", False):
                 raise
             outputs = self._foreign_call(args, kwargs, error)
