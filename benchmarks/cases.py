@@ -153,11 +153,12 @@ def dispatch(name, who):
             loops.wait(function(*args))
         return [(b - a) / count for a, b in zip(cpu, (time.process_time(), time.perf_counter()))]
 
+    least = [[float("inf")] * 2 for _ in functions]  # of all rounds
+
     def measure():
         gc.collect()
-        least = [[float("inf")] * 2 for _ in functions]
         for _ in range(blocks):
-            least = [list(map(min, best, block(f))) for best, f in zip(least, functions)]
+            least[:] = [list(map(min, best, block(f))) for best, f in zip(least, functions)]
         cpu, wall = (times[-1] - (0 if who.by_hand else times[0]) for times in zip(*least))
         return {"cpu": cpu, "wall": wall}
 

@@ -26,15 +26,14 @@ def cell(result, clock="cpu"):
     return number(least) if least == median else f"{number(least)} ({number(median)})"
 
 
-def value(case, results, contender):
-    """What counts: the least of the rounds, but of a difference of two times the median."""
-    which = "median_cpu" if case.startswith("dispatch") else "least_cpu"
-    return results.get(contender, {}).get(which)
+def value(results, contender):
+    """What counts: the least of the rounds."""
+    return results.get(contender, {}).get("least_cpu")
 
 
 def share(case, results, other, contender="oneiros"):
     """The time of one contender as a share of another's."""
-    mine, theirs = (value(case, results, c) for c in (contender, other))
+    mine, theirs = (value(results, c) for c in (contender, other))
     return mine / theirs if mine and theirs and not case.startswith(PLAIN) else None
 
 
@@ -47,9 +46,9 @@ def verdicts(backend, case, results):
     """For each bar of a case: the bar, what was measured, and whether that is good enough."""
     for bar in bars_of(backend, case):
         if case.startswith("difference"):
-            found = value(case, results, bar.of)
+            found = value(results, bar.of)
         else:
-            found = share(case, results, bar.of) if bar.of else value(case, results, "oneiros")
+            found = share(case, results, bar.of) if bar.of else value(results, "oneiros")
         if found is not None:
             yield bar, found, found <= bar.limit
 

@@ -35,12 +35,11 @@ def max_pool_grad(g, x, y, *, window, strides, padding):
         pool = lambda x: lax_pool(x, lowest(x), lax.max, window, strides, padding)
         return jax.vjp(pool, x)[1](g)[0]
     if tuple(window) == tuple(strides):
-        return first_max_grad(g, x, y, window, strides, padding)
+        return first_max_grad(g, x, window, strides, padding)
     axes = one_axis_each(window, strides, padding)
     partial = list(itertools.accumulate(axes, lambda x, axis: axis_max(x, **axis), initial=x))
-    partial[-1] = y
     for i in reversed(range(len(axes))):
-        g = first_max_grad(g, partial[i], partial[i + 1], **axes[i])
+        g = first_max_grad(g, partial[i], **axes[i])
     return g
 
 
@@ -107,17 +106,18 @@ def axis_max(x, **axis):
     return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), under(x, lowest(x), **axis))
 
 
-def first_max_grad(g, x, y, window, strides, padding):
-    found = list(under(x, lowest(x), window, strides, padding))
-    first = jnp.full(y.shape, len(found) - 1, jnp.int32)
-    for i in reversed(range(len(found) - 1)):
-        first = jnp.where(found[i] == y, i, first)
+def first_max_grad(g, x, window, strides, padding):
+    # Not compared with y: XLA may compute x anew for each use, in another rounding.
+    best, *others = under(x, lowest(x), window, strides, padding)
+    first = jnp.zeros(best.shape, jnp.int32)
+    for i, value in enumerate(others, start=1):
+        first, best = jnp.where(value > best, i, first), jnp.maximum(best, value)
     if tuple(window) == tuple(strides):
-        each = jnp.arange(len(found), dtype=jnp.int32)
+        each = jnp.arange(1 + len(others), dtype=jnp.int32)
         each = each.reshape(*(n for w in window for n in (1, w)), 1)
         hit = jnp.where(tiles(first, window) == each, tiles(g, window), 0)
         return untiled(hit, x, window, padding)
-    parts = (jnp.where(first == i, g, 0) for i in range(len(found)))
+    parts = (jnp.where(first == i, g, 0) for i in range(1 + len(others)))
     return spread(parts, x.shape[1:-1], window, strides, padding)
 
 
