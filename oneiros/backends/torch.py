@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from oneiros.backends import torch_windows as windows
 from oneiros.backends.torch_fused import FASTER, ISLANDS, KEPT
+from oneiros.backends.torch_module import Module, module_call, module_state
 from oneiros.backends.torch_step import plan
 from oneiros.core import backend, tree
 from oneiros.core import primitives as p
@@ -621,6 +622,8 @@ class Torch(backend.Backend):
     """See the module."""
 
     native, meets_numpy, islands = True, False, ISLANDS
+    layer_base, stateful_steps = Module, True
+    module_state, module_call = staticmethod(module_state), staticmethod(module_call)
 
     def kept(self, kind):
         return KEPT

@@ -108,7 +108,7 @@ def classes_kept(target, output, from_logits, axis):
 def classes(target, output, from_logits=False, axis=-1):
     if not (from_logits and is_float(output) and output.dim() == 2 and axis in (-1, 1)):
         return NotImplemented
-    if target.dim() != 1 or target.is_floating_point():
+    if target.dim() != 1:
         return NotImplemented
     return classes_forward(target, output, from_logits, axis)[0]
 

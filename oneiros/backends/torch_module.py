@@ -16,7 +16,11 @@ from oneiros.core.spec import dtype_name
 
 __all__ = ["Module", "module_call", "module_state"]
 
-KEPT = {k: v for k, v in torch.nn.Module().__dict__.items() if k.endswith(("hooks", "_kwargs", "_called", "_set", "_hook"))}
+KEPT = {
+    k: v
+    for k, v in torch.nn.Module().__dict__.items()
+    if k.endswith(("hooks", "_kwargs", "_called", "_set", "_hook"))
+}
 
 
 def storage(variable):

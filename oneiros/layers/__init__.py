@@ -9,6 +9,7 @@ from oneiros.layers.conv_lstm import *
 from oneiros.layers.convolutional import *
 from oneiros.layers.core import *
 from oneiros.layers.einsum_dense import *
+from oneiros.layers.foreign import *
 from oneiros.layers.input_layer import Input, InputLayer
 from oneiros.layers.merging import *
 from oneiros.layers.normalization import *

@@ -37,9 +37,11 @@ class _Context(threading.local):
     depth = 0
     training = None
     losses = None
+    walks = None  # where a step of the user's own runs: what walks over layers have found
 
 
 CONTEXT = _Context()
+CHANGES = [0]  # how often attributes of layers were set: what was found by walks may be old
 _WITH_LOSSES = weakref.WeakSet()  # layers that hold losses of an earlier call
 
 
@@ -131,6 +133,7 @@ class Layer(Operation):
 
     # Attributes -----------------------------------------------------------------------------------
     def __setattr__(self, name, value):
+        CHANGES[0] += 1
         if isinstance(value, Variable):
             self._track(value)
         elif getattr(value, "_is_seed_generator", False) and value not in self._seed_generators:
@@ -261,6 +264,10 @@ class Layer(Operation):
 
     def _flatten_layers(self, include_self=True, recursive=True):
         """This layer and those inside it, depth first."""
+        if CONTEXT.walks is not None:
+            found = CONTEXT.walks.get(self)
+            if found is not None:
+                return found if include_self else found[1:]
         found, seen = [], set()
 
         def visit(layer):
@@ -272,6 +279,8 @@ class Layer(Operation):
                 visit(inner)
 
         visit(self)
+        if CONTEXT.walks is not None:
+            CONTEXT.walks[self] = found
         return found if include_self else found[1:]
 
     @property

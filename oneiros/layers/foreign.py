@@ -32,7 +32,9 @@ class TorchModuleWrapper(Layer):
                 f"TorchModuleWrapper needs the backend 'torch'; the session's is '{engine.name}'"
             )
         if not hasattr(module, "named_parameters") or isinstance(module, Layer):
-            raise ValueError(f"TorchModuleWrapper: module must be a torch.nn.Module; got {module!r}")
+            raise ValueError(
+                f"TorchModuleWrapper: module must be a torch.nn.Module; got {module!r}"
+            )
         object.__setattr__(self, "module", module)
         self.output_shape = output_shape
         parameters, buffers = engine.module_state(module)
@@ -41,7 +43,9 @@ class TorchModuleWrapper(Layer):
             for key, value in group.items():
                 name = re.sub(r"\W", "_", key)
                 learns = trainable and value.requires_grad
-                self._by_name[key] = v = Variable(value, trainable=learns, name=name, autocast=False)
+                self._by_name[key] = v = Variable(
+                    value, trainable=learns, name=name, autocast=False
+                )
                 self._track(v)
         self.built = True
 
@@ -49,7 +53,9 @@ class TorchModuleWrapper(Layer):
         values = {key: v.value for key, v in self._by_name.items()}
         training = CONTEXT.training if training is None else training
         args = tuple(x.value if type(x) in VARIABLES else x for x in args)
-        outputs, buffers = backend.current().module_call(self.module, values, training, args, kwargs)
+        outputs, buffers = backend.current().module_call(
+            self.module, values, training, args, kwargs
+        )
         if training:
             for key, value in buffers.items():
                 self._by_name[key].assign(value)

@@ -294,7 +294,7 @@ class LSTMCell(Cell):
         return super().weight(name, shape, **options)
 
     def fused(self, xs, states, training, reverse):
-        if not self._is_plain("lstm", training):
+        if type(self) is not LSTMCell or not self._is_plain("lstm", training):
             return None
         bias = ops.zeros((4 * self.units,), xs.dtype) if self.bias is None else array(self.bias)
         return lstm(
@@ -408,7 +408,7 @@ class GRUCell(Cell):
         return super().weight(name, shape, **options)
 
     def fused(self, xs, states, training, reverse):
-        if not self.reset_after or not self._is_plain("gru", training):
+        if type(self) is not GRUCell or not (self.reset_after and self._is_plain("gru", training)):
             return None
         bias = ops.zeros((2, 3 * self.units), xs.dtype) if self.bias is None else array(self.bias)
         kernels = array(self.kernel), array(self.recurrent_kernel)

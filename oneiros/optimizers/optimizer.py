@@ -14,11 +14,14 @@ import warnings
 import numpy as np
 
 from oneiros import ops
+from oneiros.core import backend
 from oneiros.core.configurable import Configurable, _declarer, config_names
 from oneiros.core.dtypes import np_dtype
+from oneiros.core.graph import STACK, trace
 from oneiros.core.naming import auto_name
 from oneiros.core.op import array, to_dtype
-from oneiros.core.scopes import StatelessScope, names
+from oneiros.core.scopes import STATE, StatelessScope, names
+from oneiros.core.spec import Spec, spec_of
 from oneiros.core.variable import Variable
 from oneiros.optimizers.schedules import LearningRateSchedule
 
@@ -91,7 +94,7 @@ class Optimizer(Configurable):
         self.built = False
         self._variables, self._trainable_variables, self._places = [], [], {}
         self._slots, self._undecayed, self._undecayed_names = {}, set(), []
-        self._rates = None
+        self._rates = self._step = None
         self._iterations = self._scalar(0, "int32", "iteration")
 
     def _check(self):
@@ -335,6 +338,36 @@ class Optimizer(Configurable):
                 f"{len(variables)} variables; got {len(grads)}"
             )
         pairs = self._with_gradients(grads, variables)
+        engine = backend.current()
+        if engine.stateful_steps and STATE.stateless is None and STACK.top is None:
+            self._compiled(engine, pairs)
+        else:
+            self._take(pairs)
+
+    def _compiled(self, engine, pairs):
+        """Take a step by one compiled function, which writes into the variables."""
+        rate = self._learning_rate
+        known = isinstance(rate, (Variable, LearningRateSchedule))
+        if not (known and type(self).__module__.startswith("oneiros.optimizers")):
+            return self._take(pairs)
+        variables = [v for _, v in pairs]
+        state = [*variables, *self.variables]
+        settings = tuple(v for v in vars(self).values() if type(v) in (int, float, bool))
+        key = (engine.name, settings, *map(id, state))
+        if self._step is None or self._step[0] != key:
+
+            def step(*symbols):
+                with StatelessScope(list(zip(state, symbols))) as scope:
+                    self._take(list(zip(symbols[len(state) :], variables)))
+                    return [scope.get_current_value(v) for v in state]
+
+            specs = [Spec(v.shape, v.dtype) for v in state] + [spec_of(g) for g, _ in pairs]
+            graph = trace(step, specs, engine.kept("train"))
+            self._step = key, engine.compile(graph, donate=tuple(range(len(state))))
+        return self._step[1](*[v._lease_value(None) for v in state], *[g for g, _ in pairs])
+
+    def _take(self, pairs):
+        """Take a step, with derivatives for all of these variables."""
         self._rates = {}
         try:
             pairs = self._overwritten(pairs)

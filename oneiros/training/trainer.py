@@ -154,6 +154,15 @@ class Trainer:
     @property
     def metrics(self):
         """All metrics: the loss, those of `compile`, those of the model and its layers."""
+        from oneiros.layers.base import CONTEXT
+
+        if CONTEXT.walks is None:
+            return self._find_metrics()
+        if "metrics" not in CONTEXT.walks:
+            CONTEXT.walks["metrics"] = self._find_metrics()
+        return list(CONTEXT.walks["metrics"])
+
+    def _find_metrics(self):
         found = [] if self._loss_tracker is None else [self._loss_tracker]
         if self._compile_metrics is not None:
             found.append(self._compile_metrics)
