@@ -5,7 +5,7 @@ Nothing heavy is imported here: rooms and names load when they are first used.
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = _VERSION = "0.1.0"
 
 _ROOMS = (
     "activations backend backends callbacks config constraints core dtype_policies "
@@ -41,7 +41,7 @@ __all__ = [*_ROOMS, *_NAMES, "version"]
 
 def version():
     """The version of this library."""
-    return __version__
+    return _VERSION
 
 
 def __getattr__(name):

@@ -18,6 +18,7 @@ import oneiros
 
 __all__ = ["read_keras_as_oneiros"]
 
+KERAS_VERSION = "3.15.1"  # whose API this is: libraries ask for `keras.__version__`
 # Where names of Keras's private modules are that are public nowhere.
 PRIVATE = {
     "KerasVariable": "core.variable.Variable",
@@ -44,6 +45,7 @@ def read_keras_as_oneiros():
     loaded = sys.modules.get("keras", oneiros)
     if loaded is not oneiros:
         raise ImportError(f"keras was imported before, from {getattr(loaded, '__file__', '?')}")
+    oneiros.__version__ = KERAS_VERSION
     if not any(isinstance(finder, KerasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, KerasFinder())
 

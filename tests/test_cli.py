@@ -15,7 +15,7 @@ from keras.layers import Dense
 import keras.ops as ops
 from keras.utils import to_categorical
 assert keras is oneiros and layers is oneiros.layers and ops is oneiros.ops
-assert Dense is oneiros.layers.Dense
+assert Dense is oneiros.layers.Dense and keras.__version__.startswith("3.")
 assert keras.__spec__.name == "oneiros" and ops.__spec__.name == "oneiros.ops"
 """
 PRIVATE = """

@@ -103,24 +103,20 @@ class Operation(Configurable):
 
     @property
     def input(self):
-        """The symbolic input, if the operation was called once."""
-        call = self._one_call()
+        """The symbolic input of its first call."""
+        call = self._first_call()
         return _only([x for x in tree.flatten((call.args, call.kwargs)) if isinstance(x, Symbol)])
 
     @property
     def output(self):
-        """The symbolic output, if the operation was called once."""
-        return _only(list(self._one_call().outputs))
+        """The symbolic output of its first call."""
+        return _only(list(self._first_call().outputs))
 
-    def _one_call(self):
-        if len(self._calls) != 1:
-            state = (
-                "has never been called on symbolic input"
-                if not self._calls
-                else (f"was called {len(self._calls)} times")
-            )
+    def _first_call(self):
+        if not self._calls:
             raise AttributeError(
-                f"{type(self).__name__} '{self.name}' {state}, so it has no single input and output"
+                f"{type(self).__name__} '{self.name}' was never called on a symbolic input, so it has no "
+                "input and output"
             )
         return self._calls[0]
 
