@@ -9,7 +9,7 @@ from oneiros import layers
 def test_the_first_of_several_calls_gives_input_and_output():
     dense, x, y = layers.Dense(2, name="d"), oneiros.Input((3,)), oneiros.Input((3,))
     with pytest.raises(AttributeError, match="Dense 'd' was never called"):
-        dense.output  # noqa: B018
+        dense.output
     first, _ = dense(x), dense(y)
     assert dense.input is x and dense.output is first
 
