@@ -94,8 +94,7 @@ def _by_jax(function, values):
     before = config.backend()
     config.set_backend("jax")
     try:
-        return jax.grad(function, argnums=tuple(range(len(values))))(
-            *map(jax.numpy.asarray, values)
-        )
+        slopes = jax.jit(jax.grad(function, argnums=tuple(range(len(values)))))
+        return slopes(*map(jax.numpy.asarray, values))
     finally:
         config.set_backend(before)
