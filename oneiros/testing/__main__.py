@@ -39,18 +39,10 @@ def report(name, found):
     for what, checks in sorted(found.items()):
         cells = []
         for label in labels:
-            wrong = [w for w in checks.get(label, []) if not w.startswith("unsupported")]
-            state = (
-                "wrong"
-                if wrong
-                else "unsupported"
-                if checks.get(label)
-                else "fine"
-                if label in checks
-                else None
-            )
-            cells.append(MARKS[state])
-            failures += [f"{what}, {label}: {w}" for w in dict.fromkeys(wrong)]
+            wrong = {w: None for w in checks.get(label, []) if not w.startswith("unsupported")}
+            state = "wrong" if wrong else "unsupported" if checks.get(label) else "fine"
+            cells.append(MARKS[state if label in checks else None])
+            failures += [f"{what}, {label}: {w}" for w in wrong]
         table.add_row(what, *cells)
     return table, failures
 

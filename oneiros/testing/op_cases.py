@@ -58,17 +58,10 @@ BY_NAME = {
     "variable": real(2, 3), "kernel_size": 2, "a_min": 0.3, "x3": real(3),
 }  # fmt: skip
 
-BITS = [
-    "gcd",
-    "lcm",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_xor",
-    "left_shift",
-    "right_shift",
-    "bitwise_left_shift",
-    "bitwise_right_shift",
-]
+BITS = (
+    "gcd lcm bitwise_and bitwise_or bitwise_xor left_shift right_shift bitwise_left_shift "
+    "bitwise_right_shift"
+).split()
 SPECTRUM = {"sequence_length": 4, "sequence_stride": 2, "fft_length": 4}
 
 # Where an op wants something else
@@ -128,17 +121,9 @@ BY_HAND = {  # they take functions, or have no one right answer; tests of their 
     "associative_scan", "custom_gradient",
     "jvp", "trapezoid", "corrcoef", "ctc_decode", "eig", "eigh", "svd",
 }  # fmt: skip
-EAGER = {
-    "nonzero",
-    "unique",
-    "histogram",
-    "bincount",
-    "allclose",
-    "empty",
-    "empty_like",
-    "view",
-    "arange",
-}
+EAGER = set(
+    "nonzero unique histogram bincount allclose empty empty_like view arange".split()
+)  # they look at values, or make arrays of nothing else
 ROUGH = {"empty", "empty_like"}  # only shapes count
 
 
