@@ -11,6 +11,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
+from tensorflow.python.autograph.core import config as autograph
 from tensorflow.python.eager import context
 from tensorflow.python.ops import gen_array_ops as A
 from tensorflow.python.ops import gen_nn_ops as N
@@ -25,13 +26,13 @@ from oneiros.core import backend
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import result_type
 from oneiros.core.graph import Graph
-from oneiros.core.op import OPS
+from oneiros.core.op import _SPECIAL, OPS
 from oneiros.core.spec import dtype_name
 from oneiros.core.variable import UNSTORED, Variable
 
 __all__ = ["BACKEND"]
 
-FuncGraph = tf.__internal__.FuncGraph
+FuncGraph, SymbolicTensor = tf.__internal__.FuncGraph, tf.__internal__.SymbolicTensor
 
 
 def is_symbolic(x):
@@ -87,7 +88,7 @@ def scan(*operands, body, carry, xs, length, reverse):
     step, rest = runnable(body), operands[carry + xs :]
     state = [tensor(x) for x in operands[:carry]]
     slices = operands[carry : carry + xs]
-    if tf.executing_eagerly() or length < 3:
+    if tf.executing_eagerly() or isinstance(length, int) and length < 3:
         rows = [tf.unstack(x, length) for x in slices]
         made = [None] * length
         for i in reversed(range(length)) if reverse else range(length):
@@ -491,6 +492,14 @@ class TensorFlow(backend.Backend):
     def is_abstract(self, x):
         return is_symbolic(x)
 
+    def sizes(self, x):
+        """The sizes of a graph's array as scalars of the graph."""
+        return A.shape(x)
+
+    def ratio(self, x, y):
+        """The quotient of such scalars, as a float."""
+        return tf.cast(x, tf.float32) / tf.cast(y, tf.float32)
+
     # Derivatives -------------------------------------------------------------------------------
     def value_and_grad(self, function, values):
         values = [tensor(v) for v in values]
@@ -554,3 +563,6 @@ def _default_dtype(x):
 
 BACKEND = TensorFlow("tensorflow", PRIMITIVES, FASTER)
 UNSTORED.add(tf.__internal__.EagerTensor)
+backend.UNSIZED[SymbolicTensor] = BACKEND
+autograph.CONVERSION_RULES = (autograph.DoNotConvert("oneiros"), *autograph.CONVERSION_RULES)
+_SPECIAL.add(SymbolicTensor)

@@ -20,6 +20,7 @@ __all__ = ["Backend", "UnsupportedOp", "current", "load", "owner", "to_array", "
 LOADED = {}
 _watchers = []
 FASTER = set()  # names of the composite ops for which a loaded backend has a kernel
+UNSIZED = {}  # types of arrays of graphs, whose sizes may be unknown, to their backend
 ALIASES = {"theano": "pytensor"}
 PLAIN = {np.ndarray, np.generic, bool, int, float, complex, type(None)}
 

@@ -15,7 +15,7 @@ import inspect
 import numpy as np
 
 from oneiros.core import backend, config
-from oneiros.core.backend import FASTER
+from oneiros.core.backend import FASTER, UNSIZED
 from oneiros.core.dtypes import is_float, np_dtype, result_type
 from oneiros.core.graph import STACK, Trace, key_of
 from oneiros.core.primitives import cast
@@ -201,9 +201,23 @@ _SPECIAL = {
 }  # argument types that are or may hold symbols; Variable joins them
 
 
+def is_unsized(x):
+    """Whether `x` is an array of a framework's graph with sizes that are not known yet, or is one."""
+    return type(x) in UNSIZED and (None in tuple(x.shape) or hasattr(x, "_probe"))
+
+
+def holds_unsized(x):
+    """Whether there are such arrays in a structure of lists, tuples and dicts."""
+    if isinstance(x, (list, tuple, dict)):
+        return any(map(holds_unsized, x.values() if isinstance(x, dict) else x))
+    return is_unsized(x)
+
+
 def _has_symbol(x):
     if isinstance(x, Symbol):
         return True
+    if type(x) in UNSIZED:
+        return is_unsized(x)
     if isinstance(x, (list, tuple)):
         return any(type(v) is not int and _has_symbol(v) for v in x)
     if isinstance(x, dict):
@@ -259,6 +273,10 @@ def _symbolic(call, args, kwargs):
     """A call with symbols: part of an open trace, or of a functional model."""
     trace = STACK.top
     if trace is None:
+        if UNSIZED and (holds_unsized(args) or holds_unsized(kwargs)):
+            from oneiros.core.sizes import run_unsized
+
+            return run_unsized(call, args, kwargs)
         return record_call(call, args, kwargs)
     if call.name in trace.keep:
         bound = call.op.signature.bind(*args, **kwargs)

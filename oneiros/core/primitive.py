@@ -14,7 +14,7 @@ import numpy as np
 
 from oneiros.core import backend
 from oneiros.core.graph import STACK
-from oneiros.core.spec import Spec, broadcast_shapes
+from oneiros.core.spec import Spec, Unknown, broadcast_shapes
 from oneiros.core.symbol import Symbol
 
 __all__ = ["PRIMITIVES", "Primitive", "elementwise", "primitive", "sum_to"]
@@ -59,7 +59,8 @@ class Primitive:
         owner = backend.owner(types, self.name, args)
         if owner is None:
             return functools.partial(_plain, self)
-        return owner.kernel_for(self, types)
+        kernel = owner.kernel_for(self, types)
+        return functools.partial(_expand, self, kernel) if self.expands else kernel
 
     def __repr__(self):
         return f"<primitive {self.name}>"
@@ -78,6 +79,13 @@ def _plain(target, *args, **params):
     if target.expands:
         return STACK.top.record(target, args, params)
     return backend.load("numpy").kernel(target)(*args, **params)
+
+
+def _expand(target, kernel, *args, **params):
+    """An array of its own, or, where its size is known only later, a call in the trace."""
+    if STACK.top is not None and any(isinstance(n, Unknown) for n in params["shape"]):
+        return STACK.top.record(target, args, params)
+    return kernel(*args, **params)
 
 
 def primitive(rule=None, *, expands=False):

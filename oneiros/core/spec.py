@@ -46,6 +46,8 @@ class Spec:
 class Unknown(int):
     """The probe size that stands for a dimension of None while shapes are traced."""
 
+    number = property(float, doc="It, as what a float array is divided by.")
+
 
 _NAMES = {}
 

@@ -20,7 +20,15 @@ from oneiros.core.dtypes import is_float, np_dtype
 from oneiros.core.graph import STACK
 from oneiros.core.masks import get_mask, set_mask
 from oneiros.core.naming import auto_name
-from oneiros.core.op import VARIABLES, _has_symbol, array, infer, record_call, to_dtype
+from oneiros.core.op import (
+    VARIABLES,
+    _has_symbol,
+    array,
+    holds_unsized,
+    infer,
+    record_call,
+    to_dtype,
+)
 from oneiros.core.operation import Operation
 from oneiros.core.scopes import STATE, names
 from oneiros.core.spec import Spec, dtype_name
@@ -433,6 +441,10 @@ class Layer(Operation):
                 training = plan.training_default
         if plan.training and training is not None and "training" not in values:
             kwargs["training"] = training
+        if STACK.top is None and backend.UNSIZED and (holds_unsized(args) or holds_unsized(kwargs)):
+            from oneiros.core.sizes import run_unsized
+
+            return run_unsized(self, args, kwargs, self)
         if STACK.top is None and (_has_symbol(args) or _has_symbol(kwargs)):
             return self._record(plan, args, kwargs, values, masks)
         return self._run(args, kwargs, training, first, masks)

@@ -16,7 +16,8 @@ from oneiros.core import primitives as p
 from oneiros.core.autodiff import is_differentiable
 from oneiros.core.dtypes import is_float, np_dtype, standardize_dtype
 from oneiros.core.graph import STACK, Graph, Trace
-from oneiros.core.op import VARIABLES, array, op, to_dtype, unwrap
+from oneiros.core.op import VARIABLES, array, is_unsized, op, to_dtype, unwrap
+from oneiros.core.sizes import sizes_of
 from oneiros.core.spec import dtype_name
 from oneiros.core.symbol import Symbol
 
@@ -103,8 +104,9 @@ def convert_to_numpy(x):
 
 
 def shape(x):
-    """The shape of `x`, a tuple of ints (None where unknown)."""
-    return tuple(array(x).shape)
+    """The shape of `x`, a tuple of ints (None where unknown, scalars in a TensorFlow graph)."""
+    x = array(x)
+    return sizes_of(x) if is_unsized(x) else tuple(x.shape)
 
 
 def dtype(x):

@@ -9,6 +9,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex, is_float, np_dtype, result_type, standardize_dtype
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
+from oneiros.core.spec import Unknown
 from oneiros.ops.common import wide, within
 from oneiros.ops.elementwise import constant, floating, number
 from oneiros.ops.shaping import part, place, ravel
@@ -81,9 +82,13 @@ def mean(x, axis=None, keepdims=False):
 
 def _mean(x, axis, keepdims, name):
     axes = within(x, axis, name)
-    return p.divide(
-        _reduced(p.reduce_sum, x, axes, keepdims, name), float(_count(x, axes)) or math.nan
-    )
+    count = _count(x, axes)
+    if isinstance(count, Unknown):
+        count = count.number
+        count = count if type(count) is float else to_dtype(count, dtype_of(x))
+    else:
+        count = float(count) or math.nan
+    return p.divide(_reduced(p.reduce_sum, x, axes, keepdims, name), count)
 
 
 @op

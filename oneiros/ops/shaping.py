@@ -11,7 +11,8 @@ import numpy as np
 
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import result_type
-from oneiros.core.op import array, dtype_of, op, to_dtype
+from oneiros.core.op import array, dtype_of, is_unsized, op, to_dtype
+from oneiros.core.sizes import sizes_of
 from oneiros.core.spec import Unknown
 from oneiros.ops.elementwise import constant
 
@@ -229,8 +230,9 @@ def size(x):
     >>> ops.size([[1, 2]])
     2
     """
-    shape = array(x).shape
-    return None if None in shape else math.prod(shape)
+    x = array(x)
+    shape = sizes_of(x) if is_unsized(x) else x.shape
+    return None if None in tuple(shape) else math.prod(shape)
 
 
 # Joining and splitting ---------------------------------------------------------------------------

@@ -73,9 +73,14 @@ def _portable():
     return config.random_generator() == "portable"
 
 
+def sizes(shape):
+    """The sizes as ints; those that are known only later stay what they are."""
+    return tuple(n if isinstance(n, int) else int(n) for n in shape)
+
+
 def words(seed, shape):
     """Random int32 over their whole range."""
-    shape = tuple(map(int, shape))
+    shape = sizes(shape)
     if not _portable():
         return p.bitcast(p.random_bits(_placed(seed), shape=shape), dtype="int32")
     count = math.prod(shape)
@@ -88,7 +93,7 @@ def words(seed, shape):
 def bits(seed, shape):
     """Random uint32."""
     if not _portable():
-        return p.random_bits(_placed(seed), shape=tuple(map(int, shape)))
+        return p.random_bits(_placed(seed), shape=sizes(shape))
     return p.bitcast(words(seed, shape), dtype="uint32")
 
 
@@ -104,7 +109,7 @@ def _whole(word, count):
 
 def uniform(seed, shape, dtype):
     """Numbers uniform in [0, 1)."""
-    shape = tuple(map(int, shape))
+    shape = sizes(shape)
     if not _portable():
         return p.random_uniform(_placed(seed), shape=shape, dtype=dtype)
     if dtype == "float64":
@@ -119,7 +124,7 @@ def uniform(seed, shape, dtype):
 
 def normal(seed, shape, dtype):
     """Numbers with the standard normal distribution."""
-    shape = tuple(map(int, shape))
+    shape = sizes(shape)
     if not _portable():
         return p.random_normal(_placed(seed), shape=shape, dtype=dtype)
     inner = dtype if dtype == "float64" else "float32"
