@@ -315,3 +315,22 @@ def test_wrong_arguments_are_refused(match, call):
 def test_block_size_must_be_an_int():
     with pytest.raises(TypeError, match="block_size"):
         ops.depth_to_space(X[None], 2.0)
+
+
+def test_a_compiled_pool_sends_its_derivative_to_the_greatest(backend):
+    """Also where the backend computes the convolution before it once more, and rounds otherwise."""
+    from oneiros.core import backend as backends
+
+    values = normal(16, 14, 14, 1), normal(3, 3, 1, 16), normal(16)
+    with Trace() as t:
+        x, kernel, bias = symbols = [Symbol(v.shape) for v in values]
+        y = ops.max_pool(ops.relu(ops.conv(x, kernel, padding="valid") + bias), 2)
+        g = np.float32(1) + np.arange(16, dtype="float32") * y
+        made = gradient([y], [g], [kernel, bias])
+    graph = Graph(t.calls, symbols, made)
+    wanted = backends.load("numpy").compile(graph)(*values)
+    found = backends.current().compile(graph)(*map(ops.convert_to_tensor, values))
+    for a, b in zip(found, wanted):
+        np.testing.assert_allclose(
+            backends.to_numpy(a) / np.abs(b).max(), b / np.abs(b).max(), atol=1e-5
+        )
