@@ -104,6 +104,11 @@ class Layer(Operation):
         own = cls.__dict__
         if "build" in own:
             cls.build = _built(own["build"])
+        if cls.__module__.startswith("oneiros.") and cls.compute_output_shape in _SHAPES:
+            code = cls.call.__code__
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            several = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+            cls.compute_output_shape = _SHAPES[len({*names} - _NO_INPUT) == 1 and not several]
 
     def adopt(
         self,
@@ -565,7 +570,7 @@ class Layer(Operation):
         if cls.compute_output_spec is not Layer.compute_output_spec:
             made = self.compute_output_spec(*args, **kwargs)
             return tree.map_structure(lambda s: Spec(tuple(s.shape), dtype_name(s.dtype)), made)
-        if cls.compute_output_shape is not Layer.compute_output_shape:
+        if cls.compute_output_shape not in _SHAPES:
             shapes = _shape_arguments(cls.compute_output_shape, plan, values)
             shape = self.compute_output_shape(**shapes)
             return _specs_of_shapes(shape, self.compute_dtype)
@@ -836,6 +841,16 @@ class Layer(Operation):
 
     def __str__(self):
         return repr(self)
+
+
+def _shape_for_one(self, input_shape):
+    """The output shape for an input shape."""
+    return Layer.compute_output_shape(self, input_shape)
+
+
+_shape_for_one.__name__ = _shape_for_one.__qualname__ = "compute_output_shape"
+_SHAPES = Layer.compute_output_shape, _shape_for_one  # of several inputs, of one
+_NO_INPUT = {"self", "training", "mask"}
 
 
 def _options():

@@ -141,3 +141,14 @@ def test_own_derivative_equals_jax(row):
                 np.testing.assert_allclose(np.asarray(g), np.asarray(w), rtol=3e-4, atol=3e-5)
     finally:
         oneiros.config.set_backend(before)
+
+
+def test_shapes_are_asked_for_by_keras_names():
+    assert layers.Dense(3).compute_output_shape(input_shape=(None, 4)) == (None, 3)
+    assert layers.Add().compute_output_shape([(2, 3), (1, 3)]) == (2, 3)
+
+    class Sum(layers.Dense):
+        def call(self, x, y):
+            return super().call(x + y)
+
+    assert Sum(2)(np.ones((4, 3), "float32"), np.ones((4, 3), "float32")).shape == (4, 2)
