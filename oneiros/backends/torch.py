@@ -24,6 +24,7 @@ from oneiros.core import backend, tree
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype, result_type
 from oneiros.core.spec import spec_of
+from oneiros.core.variable import UNSTORED
 
 NUMBERS = (bool, int, float, complex)
 WIDER = {
@@ -650,7 +651,10 @@ class Torch(backend.Backend):
         return host(x)
 
     def variable(self, value, variable):
-        value = torch.tensor(value) if value.dtype.name not in BYTES else tensor(value)
+        if isinstance(value, torch.Tensor):
+            value = value.detach().clone(memory_format=torch.contiguous_format)
+        else:
+            value = torch.tensor(value) if value.dtype.name not in BYTES else tensor(value)
         moves = variable.trainable and (value.is_floating_point() or value.is_complex())
         return torch.nn.Parameter(value.to(_Place.device), requires_grad=moves)
 
@@ -801,4 +805,5 @@ def _plain_dtype(x):
     return result_type(type(x)) if type(x) in NUMBERS else None
 
 
+UNSTORED.add(torch.Tensor)
 BACKEND = Torch("torch", GUARDED, FASTER)

@@ -32,18 +32,22 @@ def symbolic(x, rank=None):
 def by_autograd(kernel):
     """An island of a kernel: the tape is PyTorch's own."""
 
-    def forward(*args):
+    def forward(*args, needs):
+        wanted = iter(needs)
         with torch.enable_grad():
-            leaves = [x.detach().requires_grad_() if is_float(x) else x for x in args]
+            leaves = [x.detach().requires_grad_(next(wanted)) if is_float(x) else x for x in args]
             made = kernel(*leaves)
         outputs = made if isinstance(made, tuple) else (made,)
         detached = tuple(y.detach() for y in outputs)
-        moving = [x for x in leaves if is_float(x)]
-        return detached if isinstance(made, tuple) else detached[0], (outputs, moving)
+        return detached if isinstance(made, tuple) else detached[0], (outputs, leaves, needs)
 
     def backward(tape, *g):
-        outputs, moving = tape
-        return torch.autograd.grad(outputs, moving, g, allow_unused=True, materialize_grads=True)
+        outputs, leaves, needs = tape
+        pairs = [(y, v) for y, v in zip(outputs, g) if v is not None]
+        moving = [x for x in leaves if is_float(x) and x.requires_grad]
+        ys, gs = [y for y, _ in pairs], [v for _, v in pairs]
+        made = iter(torch.autograd.grad(ys, moving, gs, allow_unused=True, materialize_grads=True))
+        return [next(made) if need else None for need in needs]
 
     forward.taped = True
     return forward, backward

@@ -134,6 +134,9 @@ class _Plan:
         self.named, self.taped = collections.Counter(), False  # whether PyTorch keeps tapes
         self.calls = Rewriter(graph, host).calls
         self.last = {id(s): -1 for s in graph.inputs}
+        self.slopes = {
+            id(c.kwargs["of"]): c for c in self.calls if type(c.target).__name__ == "Slope"
+        }
         for i, call in enumerate(self.calls):
             self.last.update((id(s), i) for s in call.outputs)
             self.last.update((id(s), i) for s in symbols(call.args))
@@ -412,22 +415,25 @@ class _Plan:
         args += [f"{k}={self.source(v)}" for k, v in call.kwargs.items()]
         names = [self.fresh() for _ in call.outputs]
         left = names[0] if call.single else ", ".join(names) + ","
-        tape = self.tape(call)
-        if tape is None:
-            self.lines.append(
-                f"{left} = {self.bind(self.kernel(call.target, self.usual(call)))}({', '.join(args)})"
-            )
+        slope = self.slopes.get(id(call))
+        if slope is None:
+            kernel = self.bind(self.kernel(call.target, self.usual(call)))
+            self.lines.append(f"{left} = {kernel}({', '.join(args)})")
         else:
-            forward = self.islands[call.target.name][0]
-            self.taped = self.taped or getattr(forward, "taped", False)
-            forward = self.bind(forward)
+            forward, tape = self.islands[call.target.name][0], f"t{len(self.tapes)}"
+            self.tapes[id(call)] = tape
+            if getattr(forward, "taped", False):
+                self.taped, at = True, self.calls.index(slope)
+                args.append(f"needs={tuple(self.last[id(s)] > at for s in slope.outputs)}")
             inner = left if call.single else f"({left})"
-            self.lines.append(f"{inner}, {tape} = {forward}({', '.join(args)})")
+            self.lines.append(f"{inner}, {tape} = {self.bind(forward)}({', '.join(args)})")
+            for s in symbols(call.args):
+                self.values[id(s)].root.lives += 1  # the tape's
         owned = call.target in OWNED
-        if not owned or tape is not None:
+        if not owned and slope is None:
             self.pin(call.args)
         for s, n in zip(call.outputs, names):
-            self.define(s, _Value(n, writable=owned and tape is None))
+            self.define(s, _Value(n, writable=owned and slope is None))
 
     def pin(self, args):
         """Never write over these: views of them, or a tape, may be there."""
@@ -435,22 +441,15 @@ class _Plan:
             self.values[id(s)].root.pinned = True
 
     # Islands ---------------------------------------------
-    def tape(self, call):
-        """The name of what a call keeps for its derivative; None if no derivative is asked for."""
-        if not any(
-            type(c.target).__name__ == "Slope" and c.kwargs["of"] is call for c in self.calls
-        ):
-            return None
-        return self.tapes.setdefault(id(call), f"t{len(self.tapes)}")
-
     def slope(self, call):
         of, count = call.kwargs["of"], call.kwargs["count"]
-        backward = self.islands[of.target.name][1]
-        tape = self.tapes[id(of)]
-        g = [self.tensor(x) for x in call.args[:count]]
+        backward, tape = self.bind(self.islands[of.target.name][1]), self.tapes[id(of)]
+        g = ["None" if x is None else self.tensor(x) for x in call.args[:count]]
         made = [self.fresh() for _ in call.outputs]
-        self.lines.append(f"{', '.join(made)}, = {self.bind(backward)}({tape}, {', '.join(g)})")
+        self.lines.append(f"{', '.join(made)}, = {backward}({tape}, {', '.join(g)})")
         self.lines.append(f"del {tape}")
+        for s in symbols(of.args):
+            self.values[id(s)].root.lives -= 1
         for s, n in zip(call.outputs, made):
             self.define(s, _Value(n))
 

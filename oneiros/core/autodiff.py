@@ -68,7 +68,7 @@ def gradient(outputs, cotangents, wrt):
 class Slope:
     """The derivative of an op that a backend kept whole, and differentiates by itself (an island).
 
-    Its calls have the cotangents of the op's outputs and then the op's arguments, `count` of the
+    Its calls have the cotangents of the op's outputs (None for zero) and then the op's arguments, `count` of the
     former; `of` is the op's call. They give the cotangents of the floating symbols among them.
     """
 
@@ -80,7 +80,6 @@ class Slope:
 
 def _slope(call, g):
     """The cotangents that an island gives."""
-    g = [zeros(s.shape, s.dtype) if v is None else v for s, v in zip(call.outputs, g)]
     floats = [x for x in call.args if is_differentiable(x)]
     made = current_trace().add(
         Slope(call.target), (*g, *call.args), {"of": call, "count": len(g)}, [x.spec for x in floats]
