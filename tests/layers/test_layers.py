@@ -145,7 +145,7 @@ def test_own_derivative_equals_jax(row):
 
 def test_shapes_are_asked_for_by_keras_names():
     assert layers.Dense(3).compute_output_shape(input_shape=(None, 4)) == (None, 3)
-    assert layers.Add().compute_output_shape([(2, 3), (1, 3)]) == (2, 3)
+    assert layers.Add().compute_output_shape([(2, 1), (2, 3)]) == (2, 3)
 
     class Sum(layers.Dense):
         def call(self, x, y):
