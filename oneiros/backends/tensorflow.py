@@ -472,8 +472,9 @@ class TensorFlow(backend.Backend):
             nonlocal launch
             kept = [state[k] for k in moving]
             if launch is None:
+                jit = compiled.owner.model.jit_compile is True
                 launch = Launch(_loop(flat, state, kept, batch_size),
-                                [*arrays, order, np.int32(0), np.int32(0)])  # fmt: skip
+                                [*arrays, order, np.int32(0), np.int32(0)], jit)  # fmt: skip
             launch([*arrays, order, np.int32(first), np.int32(count)])
             return kept
 

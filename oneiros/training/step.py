@@ -229,6 +229,8 @@ class _Compiled:
                 self.donate = tuple(position[i] for i in self.write)
                 self.flat = None
                 self.function = engine.compile(self.graph, donate=self.donate)
+                if owner.model.jit_compile is True and hasattr(self.function, "jit"):
+                    self.function.jit = True
 
     def _try_native(self, engine, error):
         try:
