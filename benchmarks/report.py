@@ -20,7 +20,7 @@ def number(x):
 
 
 def cell(result, clock="cpu"):
-    if "missing" in result:
+    if f"least_{clock}" not in result:
         return "—"
     least, median = result[f"least_{clock}"], result[f"median_{clock}"]
     return number(least) if least == median else f"{number(least)} ({number(median)})"
@@ -140,12 +140,18 @@ def write(backend, results, rounds, load, anew=True):
         results = {**known[backend]["results"], **results}
     known[backend] = {"machine": machine(backend, load), "rounds": rounds, "results": results}
     path.write_text(json.dumps(known, indent=1) + "\n")
+    pages(known)
+
+
+def pages(known):
+    """`results.md`, `results.png` and README's part, from what `results.json` holds."""
     parts = ["# Speed", f"`benchmarks/run.py` writes this page.\n\n{LEGEND}", "![](results.png)"]
     readme = []
     for name, run in known.items():
         about = f"{run['machine']}; at least {run['rounds']} rounds."
         parts += [f"## {name}", about, table(name, run["results"]), *notes(run["results"])]
-        parts += ["Wall times:", table(name, run["results"], "wall")]
+        if any("least_wall" in r["oneiros"] for r in run["results"].values()):
+            parts += ["Wall times:", table(name, run["results"], "wall")]
         readme += [f"On {name}. {about}", table(name, run["results"], only_with_bars=True)]
     (HERE / "results.md").write_text("\n\n".join(parts) + "\n")
     chart(known, HERE / "results.png")
