@@ -651,6 +651,14 @@ class Torch(backend.Backend):
         return host(x)
 
     def variable(self, value, variable):
+        if torch._C._len_torch_dispatch_stack():  # what is stored is real where shapes are found too
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            with _disable_current_modes():
+                return self._stored(value, variable)
+        return self._stored(value, variable)
+
+    def _stored(self, value, variable):
         if isinstance(value, torch.Tensor):
             value = value.detach().clone(memory_format=torch.contiguous_format)
         else:

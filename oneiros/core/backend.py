@@ -22,6 +22,7 @@ _watchers = []
 FASTER = set()  # names of the composite ops for which a loaded backend has a kernel
 UNSIZED = {}  # types of arrays of graphs, whose sizes may be unknown, to their backend
 ALIASES = {"theano": "pytensor"}
+MODULAR = {"torch", "tensorflow"}  # whose layers are the framework's modules too
 PLAIN = {np.ndarray, np.generic, bool, int, float, complex, type(None)}
 
 
@@ -201,6 +202,12 @@ _current = None
 def current():
     """The session's backend."""
     return _current or _choose(config.backend())
+
+
+def prepare_layers():
+    """Load the session's backend if it has a say in what a layer is."""
+    if _current is None and config.backend() in MODULAR:
+        current()
 
 
 def _choose(name):

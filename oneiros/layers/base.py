@@ -86,6 +86,7 @@ class Layer(Operation):
     _untracked = ("_inbound_nodes",)
 
     def __new__(cls, *args, **kwargs):
+        backend.prepare_layers()
         self = Operation.__new__(cls)
         put = object.__setattr__
         put(self, "_trainable_variables", [])

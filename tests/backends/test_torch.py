@@ -1,0 +1,289 @@
+"""What is PyTorch's own: modules, hooks, loops by hand, wrapped modules, loaders, in-place state."""
+
+import gc
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import oneiros
+from oneiros import config, layers, losses, ops, optimizers
+
+X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+Y = X.sum(1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def torch_backend():
+    before = config.backend()
+    config.set_backend("torch")
+    yield
+    config.set_backend(before)
+
+
+def small(*more):
+    oneiros.utils.set_random_seed(7)
+    return oneiros.Sequential(
+        [oneiros.Input((4,)), layers.Dense(8, "relu"), *more, layers.Dense(1)]
+    )
+
+
+def compiled(model, optimizer="adam"):
+    model.compile(optimizer, "mse", metrics=["mae"])
+    return model
+
+
+def fitted(model, epochs=2, **options):
+    options = {"batch_size": 16, "verbose": 0, "shuffle": False, **options}
+    return compiled(model).fit(X, Y, epochs=epochs, **options).history["loss"]
+
+
+# Modules ---------------------------------------------
+def test_a_model_is_a_module():
+    model = small(layers.BatchNormalization())
+    assert isinstance(model, torch.nn.Module)
+    names = [n for n, _ in model.named_parameters()]
+    assert len(names) == 6 and names[0].endswith(".kernel")
+    assert all(isinstance(v, torch.nn.Parameter) for v in model.parameters())
+    assert len(model.state_dict()) == 8
+    assert len(list(model.children())) == len(model.layers)
+
+
+def test_state_dicts_go_from_model_to_model():
+    first, second = small(), small()
+    for v in second.weights:
+        v.assign(v + 1)
+    second.load_state_dict(dict(zip(second.state_dict(), first.state_dict().values())))
+    for a, b in zip(first.get_weights(), second.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_to_another_dtype():
+    model = small().to(torch.float64)
+    assert {v.dtype for v in model.weights} == {"float64"}
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+
+def test_parameters_keep_their_identity_through_fit():
+    model = small()
+    before = list(model.parameters())
+    fitted(model)
+    assert all(a is b for a, b in zip(before, model.parameters()))
+    assert all(p.requires_grad and not p.is_inference() for p in before)
+
+
+def test_hooks_run_in_calls_and_in_fit():
+    model, seen = small(), []
+    handle = model.layers[0].register_forward_hook(lambda m, args, out: seen.append(out.shape))
+    model(X)
+    assert seen == [(64, 8)]
+    fitted(model, epochs=1)
+    assert len(seen) == 5
+    handle.remove()
+    model(X)
+    assert len(seen) == 5
+
+
+# Loops by hand ---------------------------------------------
+def test_a_loop_with_an_optimizer_of_pytorch():
+    model, found = small(), []
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(x, training=True), y)
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    assert found[-1] < 0.7 * found[0]
+
+
+class OwnStep(oneiros.Model):
+    """`train_step` and `test_step` in PyTorch's style."""
+
+    def train_step(self, data):
+        x, y = data
+        self.zero_grad()
+        y_pred = self(x, training=True)
+        loss = self.compute_loss(y=y, y_pred=y_pred)
+        loss.backward()
+        weights = list(self.trainable_weights)
+        gradients = [v.value.grad for v in weights]
+        with torch.no_grad():
+            self.optimizer.apply(gradients, weights)
+        return self.judged(loss, y, y_pred)
+
+    def test_step(self, data):
+        x, y = data
+        y_pred = self(x, training=False)
+        return self.judged(self.compute_loss(y=y, y_pred=y_pred), y, y_pred)
+
+    def judged(self, loss, y, y_pred):
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(y, y_pred)
+        return {m.name: m.result() for m in self.metrics}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop", "nadam", "lion", "ftrl"])
+def test_own_steps_are_the_built_in_ones(name):
+    plain = small()
+    own = OwnStep(plain.inputs, plain.outputs)
+    start = plain.get_weights()
+    found = []
+    for model in (plain, own):
+        model.set_weights(start)
+        compiled(model, optimizers.get(name))
+        history = model.fit(X, Y, epochs=3, batch_size=16, verbose=0, shuffle=False).history
+        found.append([*history["loss"], *history["mae"], *model.evaluate(X, Y, verbose=0)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def test_eager_steps_of_an_optimizer_follow_its_settings():
+    for setting in ({"clipnorm": 0.1}, {"weight_decay": 0.1}, {"gradient_accumulation_steps": 2}):
+        values = []
+        for backend in ("numpy", "torch"):
+            config.set_backend(backend)
+            w, optimizer = oneiros.Variable([1.0, 2.0]), optimizers.Adam(0.1, **setting)
+            for g in ([3.0, -1.0], [0.5, 2.0], [1.0, 1.0]):
+                optimizer.apply([ops.convert_to_tensor(g)], [w])
+            optimizer.learning_rate = 0.01
+            optimizer.apply([ops.convert_to_tensor([1.0, 1.0])], [w])
+            values.append(w.numpy())
+        np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+# Modules of PyTorch ---------------------------------------------
+class Mixed(layers.Layer):
+    """A layer that holds a module of PyTorch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8))
+        self.outer = layers.Dense(1)
+
+    def call(self, x):
+        return self.outer(torch.relu(self.inner(x)))
+
+
+def test_modules_of_pytorch_are_layers():
+    model = oneiros.Sequential([oneiros.Input((4,)), Mixed()])
+    assert isinstance(model.layers[0].inner, layers.TorchModuleWrapper)
+    assert len(model.trainable_weights) == 6
+    means = model.layers[0].inner.module.get_buffer("1.running_mean").clone()
+    history = fitted(model, epochs=5)
+    assert history[-1] < history[0]
+    moved = [v.numpy() for v in model.non_trainable_variables if "running_mean" in v.name]
+    assert not np.allclose(moved[0], means)
+
+
+def test_layers_stand_in_modules_of_pytorch():
+    outer = torch.nn.Sequential(torch.nn.Linear(4, 4), layers.Dense(2))
+    assert outer(torch.from_numpy(X)).shape == (64, 2)
+    assert len(list(outer.parameters())) == 4
+
+
+def test_a_wrapper_needs_a_module():
+    with pytest.raises(ValueError, match=r"torch\.nn\.Module"):
+        layers.TorchModuleWrapper(3)
+
+
+# Data ---------------------------------------------
+def test_loaders_feed_fit():
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+    loader = torch.utils.data.DataLoader(pairs, batch_size=16)
+    history = compiled(small()).fit(loader, epochs=2, verbose=0).history["loss"]
+    np.testing.assert_allclose(history, fitted(small()), rtol=1e-5)
+
+
+def test_tensors_feed_fit():
+    model = compiled(small())
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    history = model.fit(x, y, epochs=2, batch_size=16, verbose=0, shuffle=False).history["loss"]
+    np.testing.assert_allclose(history, fitted(small()), rtol=1e-5)
+
+
+# Steps ---------------------------------------------
+KINDS = {
+    "dense": lambda: small(layers.BatchNormalization(), layers.Dropout(0.0)),
+    "recurrent": lambda: oneiros.Sequential(
+        [oneiros.Input((4,)), layers.Reshape((2, 2)), layers.LSTM(4, return_sequences=True), layers.GRU(3), layers.Dense(1)]
+    ),
+    "convolutional": lambda: oneiros.Sequential(
+        [oneiros.Input((4,)), layers.Reshape((4, 1)), layers.Conv1D(4, 2, activation="relu"), layers.MaxPooling1D(), layers.Flatten(), layers.Dense(1)]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fifty_steps_are_numpy_s(kind):
+    found = []
+    for backend in ("numpy", "torch"):
+        config.set_backend(backend)
+        oneiros.utils.set_random_seed(3)
+        found.append(fitted(KINDS[kind](), epochs=13))
+    np.testing.assert_allclose(*found, rtol=2e-3)
+
+
+def test_gradients_with_other_strides_train():
+    """The fused Adam reads parameter and gradient in one order, whatever their strides."""
+    model = oneiros.Sequential(
+        [oneiros.Input((6, 6, 1)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(1)]
+    )
+    x = np.random.default_rng(1).normal(size=(32, 6, 6, 1)).astype("float32")
+    y, found, start = x.mean((1, 2)), [], model.get_weights()
+    for backend in ("torch", "numpy"):
+        config.set_backend(backend)
+        twin = oneiros.models.clone_model(model)
+        twin.set_weights(start)
+        compiled(twin)
+        found.append(
+            twin.fit(x, y, epochs=5, batch_size=8, verbose=0, shuffle=False).history["loss"]
+        )
+    np.testing.assert_allclose(*found, rtol=1e-3)
+
+
+def test_many_steps_leave_nothing_behind():
+    model = compiled(small())
+    count = lambda: sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+    for _ in range(3):
+        model.train_on_batch(X[:16], Y[:16])
+        model.fit(X, Y, batch_size=16, verbose=0)
+    gc.collect()
+    before = count()
+    for _ in range(20):
+        model.train_on_batch(X[:16], Y[:16])
+        model.fit(X, Y, batch_size=16, verbose=0)
+    gc.collect()
+    assert count() <= before + 2
+
+
+def test_outputs_do_not_share_memory_with_the_state():
+    model = small()
+    weights = model.get_weights()
+    y = model(X)
+    compiled(model).fit(X, Y, verbose=0)
+    kept = [w.copy() for w in weights]
+    fitted(model)
+    for a, b in zip(weights, kept):
+        np.testing.assert_array_equal(a, b)
+    assert y.requires_grad
+
+
+def test_backends_change_in_a_session():
+    model = small()
+    fitted(model)
+    for name in ("numpy", "torch", "jax", "torch"):
+        config.set_backend(name)
+        fitted(small(), epochs=1)
+
+
+def test_losses_are_differentiable():
+    logits = torch.randn(4, 3, requires_grad=True)
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)(np.array([0, 1, 2, 1]), logits)
+    loss.backward()
+    expected = torch.nn.functional.cross_entropy(logits.detach(), torch.tensor([0, 1, 2, 1]))
+    assert abs(loss.item() - expected.item()) < 1e-6 and logits.grad.abs().sum() > 0
