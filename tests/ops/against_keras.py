@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tests.conftest import is_turn_of
+
 TOLERANCE = {"float64": 1e-6, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 
 
@@ -64,14 +66,16 @@ def assert_same(ours, theirs, scale=1.0):
 
 
 def check(row):
-    """The op against its oracle: eagerly, in a trace, and its shapes on symbols."""
+    """The op against its oracle: compiled, some eagerly too, and its shapes on symbols."""
     from oneiros import ops
+    from oneiros.core.backend import current
     from oneiros.core.graph import trace
     from oneiros.core.spec import spec_of
 
     function = path(ops, row.name)
     want = expected(row)
-    assert_same(flat(function(*row.arrays, **row.kwargs)), want, row.tolerance)
+    if is_turn_of(current().name, row):
+        assert_same(flat(function(*row.arrays, **row.kwargs)), want, row.tolerance)
     arrays = [a for a in row.arrays if a is not None]
     found = []
 
@@ -82,7 +86,7 @@ def check(row):
         return list(leaves(result))
 
     graph = trace(call, [spec_of(np.asarray(a)) for a in arrays])
-    made = graph(*[ops.convert_to_tensor(a) for a in arrays])
+    made = current().compile(graph)(*[ops.convert_to_tensor(a) for a in arrays])
     assert_same(flat(made), want, row.tolerance)
     for symbol, value in zip(graph.outputs, made):
         assert tuple(symbol.shape) == tuple(value.shape)
