@@ -76,8 +76,9 @@ def notes(results):
     found = {}
     for case, by_contender in results.items():
         for contender, result in by_contender.items():
-            if "missing" in result and "by hand" not in result["missing"]:
-                found.setdefault((contender, result["missing"]), []).append(case)
+            why = result.get("missing", "by hand")
+            if "by hand" not in why and why != "not asked for":
+                found.setdefault((contender, why), []).append(case)
     return [f"- {c} has no {', '.join(cases)}: {why}" for (c, why), cases in found.items()]
 
 
