@@ -92,7 +92,7 @@ def arithmetic(f):
         if type(x) in NUMBERS:
             if not is_eager(y):
                 x = tensor(x, y.dtype)
-        elif x.dtype == tf.bool:
+        elif x.dtype is tf.bool:
             made = f(cast_to(x, tf.uint8), y if type(y) in NUMBERS else cast_to(y, tf.uint8))
             return cast_to(made, tf.bool) if made.dtype == tf.uint8 else made
         return f(x, y)
@@ -185,7 +185,7 @@ def cbrt(x):
 
 
 def scaled_log(base):
-    return lambda x: M.div_no_nan(M.log(x), tensor(math.log(base), x.dtype))
+    return lambda x: M.real_div(M.log(x), tensor(math.log(base), x.dtype))
 
 
 def negative(x):
@@ -513,12 +513,17 @@ def _swapped(lead, free, contract, first):
     return [*range(lead + n, lead + n + m), *range(lead, lead + n)]
 
 
-def integers(f):
-    """`f` of small integers and bools in int32, of unsigned ones in int64."""
-    return within(f, tf.bool, *_SMALL, tf.uint32, tf.uint64)
+_any_product = within(dot_general, tf.bool, *_SMALL, tf.uint32, tf.uint64)
 
 
-KERNELS[p.dot_general] = integers(dot_general)
+def product(x, y, *, contract, batch):
+    """`dot_general`, at once for plain matrices; small integers in int32, unsigned in int64."""
+    if x.dtype is tf.float32 and contract == ((1,), (0,)) and len(x.shape) == len(y.shape) == 2:
+        return M.mat_mul(x, y)
+    return _any_product(x, y, contract=contract, batch=batch)
+
+
+KERNELS[p.dot_general] = product
 
 
 # Factorizations ---------------------------------------------
