@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import operator
 
+import numpy as np
+
 from oneiros.core.backend import UNSIZED
 from oneiros.core.graph import Graph, Trace, run
 from oneiros.core.masks import get_mask
@@ -139,7 +141,7 @@ def _run(engine, graph, arrays):
         return type(x)(map(value, x)) if type(x) in (tuple, list) else x
 
     def call(node, args):
-        kernel = engine.kernel_of(node.target)
+        kernel = engine.kernel_for(node.target, {np.ndarray})
         return kernel(*map(value, args), **{k: value(v) for k, v in node.kwargs.items()})
 
     return [value(y) for y in run(graph, arrays, call)]
