@@ -197,21 +197,10 @@ def sign(x):
     return torch.where(torch.isnan(x), x, torch.sign(x)) if x.is_floating_point() else torch.sgn(x)
 
 
-def power(x, y):
-    return torch.pow(x, y)
-
-
 def complex_of(x, y):
     like = x if isinstance(x, torch.Tensor) else y
     x, y = (v if isinstance(v, torch.Tensor) else like.new_full((), v) for v in (x, y))
     return torch.complex(*torch.broadcast_tensors(x, y))
-
-
-def floor_divide(x, y):
-    made = torch.floor_divide(x, y)
-    if made.is_floating_point():
-        return made
-    return made
 
 
 ELEMENTWISE = {
@@ -297,8 +286,6 @@ def cumulative(f, first=False):
 
 
 def top_k(x, k):
-    if x.dtype is torch.bool:
-        raise TypeError("bools have no order here")
     values, places = torch.sort(x, dim=-1, descending=True, stable=True)  # of equals the first
     return values[..., :k], places[..., :k].to(torch.int32)
 
@@ -651,7 +638,9 @@ class Torch(backend.Backend):
         return host(x)
 
     def variable(self, value, variable):
-        if torch._C._len_torch_dispatch_stack():  # what is stored is real where shapes are found too
+        if (
+            torch._C._len_torch_dispatch_stack()
+        ):  # what is stored is real where shapes are found too
             from torch.utils._python_dispatch import _disable_current_modes
 
             with _disable_current_modes():

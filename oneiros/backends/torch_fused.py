@@ -241,11 +241,10 @@ def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
 FASTER = {
     "relu": plain(torch.relu), "silu": plain(F.silu), "gelu": gelu, "square": plain(torch.square),
     "softmax": over_axis(torch.softmax), "log_softmax": over_axis(torch.log_softmax),
-    "sum": reduced(torch.sum), "mean": reduced(torch.mean), "max": None, "matmul": matmul,
+    "sum": reduced(torch.sum), "mean": reduced(torch.mean), "matmul": matmul,
     "sparse_categorical_crossentropy": classes, "layer_normalization": layer_normalization,
     "dot_product_attention": attention, "lstm": lstm, "gru": gru, "adam_update": adam_update,
 }  # fmt: skip
-del FASTER["max"]
 ISLANDS = {
     "sparse_categorical_crossentropy": (classes_forward, classes_backward),
     "layer_normalization": (layer_forward, layer_backward),

@@ -49,6 +49,9 @@ class Module(torch.nn.Module):
             value = type(KEPT[name])() if KEPT[name] is not None else None
             object.__setattr__(self, name, value)
             return value
+        found = getattr(type(self), name, None)
+        if isinstance(found, property):  # it raised an AttributeError of its own
+            return found.fget(self)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     @property

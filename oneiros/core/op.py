@@ -141,6 +141,8 @@ def binary(name, primitive, dtype=None, keep=False):
         if first in _SPECIAL or second in _SPECIAL:
             if _has_symbol(x1) or _has_symbol(x2):
                 return _symbolic(call, (x1, x2), {})
+            if first in VARIABLES or second in VARIABLES:
+                return call(unwrap(x1), unwrap(x2))
         elif first is second or first in _NUMBERS or second in _NUMBERS:
             dtypes = getattr(x1, "dtype", None), getattr(x2, "dtype", None)
             if dtypes != (None, None):
@@ -245,6 +247,9 @@ def _fast(record, args, kwargs):
 def _find_fast(record, args):
     """What to call for arguments of these types, all given by position."""
     direct = args and all(type(a) in _PLAIN or hasattr(a, "dtype") for a in args)
+    if direct and type(args[0]) not in _PLAIN and not VARIABLES.isdisjoint(map(type, args)):
+        if not any(map(_has_symbol, args)):
+            return lambda *args, **kwargs: _fast(record, tuple(map(unwrap, args)), kwargs)
     if not direct or type(args[0]) in _PLAIN or not VARIABLES.isdisjoint(map(type, args)):
         return lambda *args, **kwargs: _bound_fast(record, args, kwargs)
     kernel = record.kernel(args) or record.body

@@ -13,7 +13,7 @@ from oneiros.core import backend
 from oneiros.core.dtypes import is_float, np_dtype, standardize_dtype
 from oneiros.core.graph import STACK
 from oneiros.core.naming import auto_name
-from oneiros.core.op import _SPECIAL, VARIABLES, array, to_dtype
+from oneiros.core.op import _SPECIAL, VARIABLES, array, to_dtype, unwrap
 from oneiros.core.scopes import STATE
 from oneiros.core.spec import dtype_name
 from oneiros.core.symbol import Symbol
@@ -253,6 +253,13 @@ class Variable:
 
     def __jax_array__(self):
         return self.value
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        def own(x):
+            return type(x)(map(own, x)) if type(x) in (list, tuple) else unwrap(x)
+
+        return function(*map(own, args), **{k: own(v) for k, v in (kwargs or {}).items()})
 
     def __int__(self):
         return int(self.value)
