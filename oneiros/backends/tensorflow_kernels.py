@@ -90,14 +90,45 @@ def arithmetic(f):
 
     def kernel(x, y):
         if type(x) in NUMBERS:
+            x = int(x) if type(x) is bool else x
             if not is_eager(y):
                 x = tensor(x, y.dtype)
-        elif x.dtype is tf.bool:
+            return f(x, y)
+        if type(y) is bool:
+            y = int(y)
+        if x.dtype is tf.bool:
             made = f(cast_to(x, tf.uint8), y if type(y) in NUMBERS else cast_to(y, tf.uint8))
             return cast_to(made, tf.bool) if made.dtype == tf.uint8 else made
         return f(x, y)
 
     return kernel
+
+
+def division(f):
+    """`f` of integers too whose divisor is 0, which gives 0."""
+
+    def kernel(x, y):
+        like = next(v for v in (x, y) if hasattr(v, "dtype"))
+        x, y = tensor(x, like.dtype), tensor(y, like.dtype)
+        if like.dtype.is_floating:
+            return f(x, y)
+        none = M.equal(y, tf.zeros((), y.dtype))
+        made = f(x, M.select_v2(none, tf.ones((), y.dtype), y))
+        return M.select_v2(none, tf.zeros((), made.dtype), made)
+
+    return kernel
+
+
+def floor_divide(x, y):
+    """As in NumPy: of an infinity NaN, by one 0 or -1."""
+    made = M.floor_div(x, y)
+    if not x.dtype.is_floating:
+        return made
+    zero = tf.zeros((), x.dtype)
+    below = M.logical_and(M.is_inf(y), M.less(M.mul(M.sign(x), M.sign(y)), zero))
+    made = M.select_v2(below, tensor(-1, x.dtype), made)
+    lost = M.logical_and(M.is_inf(x), M.not_equal(y, zero))
+    return M.select_v2(lost, tensor(math.nan, x.dtype), made)
 
 
 def whole(f):
@@ -206,7 +237,8 @@ KERNELS |= {
 KERNELS |= {q: arithmetic(f) for q, f in {
     p.add: M.add_v2, p.subtract: M.sub, p.multiply: M.mul, p.maximum: M.maximum,
     p.minimum: M.minimum, p.less: M.less, p.less_equal: M.less_equal, p.greater: M.greater,
-    p.greater_equal: M.greater_equal, p.remainder: M.floor_mod, p.floor_divide: M.floor_div,
+    p.greater_equal: M.greater_equal, p.remainder: division(M.floor_mod),
+    p.floor_divide: division(floor_divide),
 }.items()}  # fmt: skip
 KERNELS |= {
     p.divide: binary(M.real_div), p.equal: binary(M.equal), p.not_equal: binary(M.not_equal),
@@ -481,7 +513,7 @@ def dot_general(x, y, *, contract, batch):
     else:
         made = M.batch_mat_mul_v2(a, b, turn_x, turn_y)
     shape = [*lead, *free_x, *free_y]
-    return made if len(shape) == len(made.shape) else A.reshape(made, shape)
+    return made if len(free_x) == len(free_y) == 1 else A.reshape(made, shape)
 
 
 def _matrices(x, contract, batch, first):
@@ -503,7 +535,7 @@ def _matrices(x, contract, batch, first):
     m, k = _product(sizes[i] for i in free), _product(sizes[i] for i in contract)
     inner = [m, k] if order is plain else [k, m]
     shape = [*[sizes[i] for i in batch], *inner]
-    if len(shape) != rank:
+    if not len(free) == len(contract) == 1:
         x = A.reshape(x, shape)
     return x, [sizes[i] for i in free], (order is plain) != first
 

@@ -407,7 +407,9 @@ def test_operators(expression, backend):
     want = eval(expression, {}, {"x": x, "y": y})
     a, b = oneiros.Variable(x), oneiros.Variable(y)
     assert_same(eval(expression, {}, {"x": a, "y": b}), want)
-    assert_same(eval(expression, {}, {"x": a, "y": ops.convert_to_tensor(y)}), want)
+    array = ops.convert_to_tensor(y)
+    if ".T" not in expression or hasattr(array, "T"):
+        assert_same(eval(expression, {}, {"x": a, "y": array}), want)
     graph = trace(lambda s, t: eval(expression, {}, {"x": s, "y": t}), [spec_of(x), spec_of(y)])
     assert_same(graph(ops.convert_to_tensor(x), ops.convert_to_tensor(y)), [want])
     symbols = oneiros.KerasTensor((None, 3)), oneiros.KerasTensor((2, 3))
