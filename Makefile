@@ -40,6 +40,8 @@ check: $(VENV)/.test
 	$(BIN)/python -m oneiros.testing numpy
 	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false" \
 		$(BIN)/python -m oneiros.testing jax --quick
+	$(BIN)/python -m oneiros.testing torch --quick
+	$(BIN)/python -m oneiros.testing tensorflow --quick
 	$(BIN)/python benchmarks/run.py --smoke
 
 bench: $(VENV)/.test

@@ -33,6 +33,7 @@ class Worker:
     def __init__(self, contender, race):
         environment = {
             **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "",  # imports are measured as users have them
             "KERAS_BACKEND": race.backend,
             "ONEIROS_BACKEND": race.backend,
             "JAX_PLATFORMS": "cpu",

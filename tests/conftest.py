@@ -27,7 +27,7 @@ settings.register_profile(
 settings.load_profile("steady")
 
 # All by default; a backend's author names one to run the whole suite on it alone.
-BACKENDS = os.environ.get("ONEIROS_TEST_BACKENDS", "numpy jax").split()
+BACKENDS = os.environ.get("ONEIROS_TEST_BACKENDS", "numpy jax torch tensorflow").split()
 
 
 # NumPy runs every row in every dtype. The others run each row once, in float32; of the rest each
