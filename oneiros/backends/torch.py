@@ -23,7 +23,7 @@ from oneiros.backends.torch_step import plan
 from oneiros.core import backend, tree
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype, result_type
-from oneiros.core.spec import spec_of
+from oneiros.core.spec import dtype_name, spec_of
 from oneiros.core.variable import UNSTORED
 
 NUMBERS = (bool, int, float, complex)
@@ -56,8 +56,17 @@ def tensor(x, dtype=None, device=None):
         name = dtype or result_type(type(x))
         return torch.tensor(x, dtype=dtype_of(name), device=device)
     x = np.asarray(x)
-    dtype = x.dtype.name if dtype is None else dtype
-    if x.dtype.name != dtype and (x.dtype.name in BYTES or dtype in BYTES):
+    own = dtype_name(x.dtype)
+    dtype = own if dtype is None else dtype
+    if (
+        x.flags.writeable
+        and own == dtype
+        and device.type == "cpu"
+        and own not in BYTES
+        and not x.ndim
+    ):
+        return torch.from_numpy(x)
+    if own != dtype and (x.dtype.name in BYTES or dtype in BYTES):
         x = x.astype(np_dtype(dtype))
     if x.dtype.name in BYTES:
         raw = np.array(x).view(np.int16 if x.dtype.itemsize == 2 else np.uint8)

@@ -101,6 +101,13 @@ def matmul(x1, x2):
     return NotImplemented
 
 
+def divide_no_nan(x1, x2):
+    if not (is_float(x1) and is_float(x2)) or x1.dtype is not x2.dtype:
+        return NotImplemented
+    still = x2 == 0
+    return torch.where(still, 0.0, x1 / torch.where(still, 1.0, x2))
+
+
 # Crossentropy ---------------------------------------------
 def classes_kept(target, output, from_logits, axis):
     return (
@@ -242,6 +249,7 @@ FASTER = {
     "relu": plain(torch.relu), "silu": plain(F.silu), "gelu": gelu, "square": plain(torch.square),
     "softmax": over_axis(torch.softmax), "log_softmax": over_axis(torch.log_softmax),
     "sum": reduced(torch.sum), "mean": reduced(torch.mean), "matmul": matmul,
+    "divide_no_nan": divide_no_nan,
     "sparse_categorical_crossentropy": classes, "layer_normalization": layer_normalization,
     "dot_product_attention": attention, "lstm": lstm, "gru": gru, "adam_update": adam_update,
 }  # fmt: skip

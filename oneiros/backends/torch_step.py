@@ -795,7 +795,8 @@ RULES = {
     **dict.fromkeys((p.reshape, p.transpose, p.slice, p.broadcast_to, p.stop_gradient), _Plan.view),
     p.cast: _Plan.cast, p.barrier: _Plan.aliases, p.dot_general: _Plan.dot,
     p.max_pool: _Plan.max_pool, p.max_pool_grad: _Plan.max_pool_grad,
-    p.reduce_sum: _Plan.sum, "addmm": _Plan.addmm, "relu": _Plan.relu, "convolution": _Plan.convolution, "relu_grad": _Plan.relu_grad,
+    p.reduce_sum: _Plan.sum, "addmm": _Plan.addmm, "relu": _Plan.relu,
+    "convolution": _Plan.convolution, "relu_grad": _Plan.relu_grad,
     "scaled": _Plan.scaled, "lerp": _Plan.lerp, "adam": _Plan.adam,
 }  # fmt: skip
 NOISE = {p.random_bits, p.random_normal, p.random_uniform}
