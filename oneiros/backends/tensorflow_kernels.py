@@ -587,8 +587,8 @@ def lu(x):
     for i in range(n):  # where row order[i] was when its turn came
         j = M.arg_max(M.equal(at, order[..., i : i + 1]), -1, tf.int32)[..., None]
         swaps.append(j)
-        mine = M.equal(tf.range(n), j)
-        at = M.select_v2(mine, at[..., i : i + 1], at)
+        at = M.select_v2(M.equal(tf.range(n), j), at[..., i : i + 1], at)
+        at = M.select_v2(M.equal(tf.range(n), i), order[..., i : i + 1], at)
     return packed, A.concat_v2(swaps, len(x.shape) - 2), order
 
 
