@@ -70,6 +70,12 @@ BARS = {
         Bar("build:resnet50", 1 / 5, "keras"),
         Bar("load:dense100", 1 / 3, "keras"),
     ],
+    "tensorflow": [
+        Bar("fit:mlp", 0.3, "keras"),
+        Bar("fit:mlp", 0.6, "by hand"),
+        *(Bar(f"fit:{name}", 0.75, "keras") for name in ("cnn", "lstm", "transformer")),
+        *(Bar(f"fit:{name}", 1, "by hand") for name in ("cnn", "lstm", "transformer")),
+    ],
     "numpy": [Bar("fit:mlp", 1.5, "by hand")],
 }
 
