@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from oneiros import config, dtype_policies
+from oneiros.core.spec import dtype_name
 from oneiros.dtype_policies import DTypePolicy, DTypePolicyMap, QuantizedDTypePolicy
 
 NAMES = [
@@ -134,10 +135,10 @@ def test_floating_inputs_are_cast(backend, autocast, dtype):
     from oneiros.core.backend import to_array
 
     x = to_array(np.ones(2, dtype))
-    given = str(x.dtype)
+    given = dtype_name(x.dtype)
     result = DTypePolicy("mixed_float16").convert_input(x, autocast, "float16")
     cast = autocast and given.startswith("float")
-    assert str(result.dtype) == ("float16" if cast else given)
+    assert dtype_name(result.dtype) == ("float16" if cast else given)
     assert cast or result is x
 
 
@@ -145,7 +146,8 @@ def test_host_arrays_become_the_backend_s(backend):
     from oneiros.core.backend import to_array
 
     result = DTypePolicy("float32").convert_input(np.ones(2), True, "float32")
-    assert type(result) is type(to_array(np.ones(2, "float32"))) and result.dtype == "float32"
+    assert type(result) is type(to_array(np.ones(2, "float32")))
+    assert dtype_name(result.dtype) == "float32"
 
 
 @pytest.mark.parametrize("x", [1.0, True, "text", b"b", None, [1.0], np.array(["a"])], ids=repr)

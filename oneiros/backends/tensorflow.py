@@ -375,7 +375,7 @@ tf.register_tensor_conversion_function(
 class TensorFlow(backend.Backend):
     """See the module."""
 
-    native, meets_numpy, stateful_steps = True, False, True
+    native, live, meets_numpy, stateful_steps = True, True, False, True
     layer_base = Tracked
     kept_wide = ("int64", "float64")
 

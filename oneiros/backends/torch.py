@@ -618,7 +618,7 @@ KERNELS |= CONTROL
 class Torch(backend.Backend):
     """See the module."""
 
-    native, meets_numpy, islands = True, False, ISLANDS
+    native, live, meets_numpy, islands = True, True, False, ISLANDS
     layer_base, stateful_steps = Module, True
     module_state, module_call = staticmethod(module_state), staticmethod(module_call)
 

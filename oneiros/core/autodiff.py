@@ -82,7 +82,10 @@ def _slope(call, g):
     """The cotangents that an island gives."""
     floats = [x for x in call.args if is_differentiable(x)]
     made = current_trace().add(
-        Slope(call.target), (*g, *call.args), {"of": call, "count": len(g)}, [x.spec for x in floats]
+        Slope(call.target),
+        (*g, *call.args),
+        {"of": call, "count": len(g)},
+        [x.spec for x in floats],
     )
     by_id = dict(zip(map(id, floats), made))
     return [by_id.get(id(x)) for x in call.args]

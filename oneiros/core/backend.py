@@ -15,7 +15,16 @@ import numpy as np
 
 from oneiros.core import config
 
-__all__ = ["Backend", "UnsupportedOp", "current", "load", "owner", "to_array", "to_numpy", "when_loaded"]
+__all__ = [
+    "Backend",
+    "UnsupportedOp",
+    "current",
+    "load",
+    "owner",
+    "to_array",
+    "to_numpy",
+    "when_loaded",
+]
 
 LOADED = {}
 _watchers = []
@@ -46,6 +55,7 @@ class Backend:
     native = False
     meets_numpy = True
     kept_wide = ()
+    live = False  # whether a variable's value, once read, changes when the variable is assigned
     layer_base = None  # a further base class of `Layer`: its own bases are the framework's modules
     stateful_steps = False  # whether a user's own `train_step(data)` changes the variables itself
     islands = {}  # name of a composite op that the backend differentiates itself: how

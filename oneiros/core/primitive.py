@@ -14,7 +14,7 @@ import numpy as np
 
 from oneiros.core import backend
 from oneiros.core.graph import STACK
-from oneiros.core.spec import Spec, Unknown, broadcast_shapes
+from oneiros.core.spec import Spec, Unknown, broadcast_shapes, spec_of
 from oneiros.core.symbol import Symbol
 
 __all__ = ["PRIMITIVES", "Primitive", "elementwise", "primitive", "sum_to"]
@@ -50,7 +50,16 @@ class Primitive:
         kernel = self.kernels.get(types)
         if kernel is None:
             kernel = self.kernels[types] = self._resolve(types, args)
-        return kernel(*args, **params)
+        try:
+            return kernel(*args, **params)
+        except (ValueError, TypeError, ArithmeticError):
+            raise
+        except Exception as error:  # the framework's own; the shape rule may say it in ours
+            try:
+                self.shape_rule(*[spec_of(a) if hasattr(a, "shape") else a for a in args], **params)
+            except (ValueError, TypeError) as clear:
+                raise clear from error
+            raise
 
     def _resolve(self, types, args):
         """What to do with arguments of these types: record, or a backend's kernel."""

@@ -248,7 +248,7 @@ class Variable:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __array__(self, dtype=None, copy=None):
-        value = backend.to_numpy(self.value)
+        value = np.asarray(backend.to_numpy(self.value))
         return value if dtype is None else value.astype(dtype)
 
     def __jax_array__(self):

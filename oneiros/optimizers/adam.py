@@ -45,9 +45,7 @@ class Adam(Adaptive):
 
     def update(self, g, weight, lr, step, mean, square, *largest):
         if not self.amsgrad:
-            return adam_update(
-                weight, g, mean, square, lr, self.beta_1, self.beta_2, self.epsilon
-            )
+            return adam_update(weight, g, mean, square, lr, self.beta_1, self.beta_2, self.epsilon)
         mean = blend(mean, g, self.beta_1)
         square = blend(square, ops.square(g), self.beta_2)
         largest = ops.maximum(largest[0], square)

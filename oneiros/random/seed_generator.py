@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from oneiros.core import backend, seeding
 from oneiros.core import primitives as p
-from oneiros.core import seeding
 from oneiros.core.graph import STACK
 from oneiros.core.naming import auto_name
 from oneiros.core.scopes import STATE, name_scope
+from oneiros.core.symbol import Symbol
 from oneiros.core.variable import Variable
 
 __all__ = ["SeedGenerator", "draw_seed", "global_generator"]
@@ -56,6 +57,8 @@ class SeedGenerator:
         `ordered` is of use to no backend: seeds come in order anyhow.
         """
         seed = self.state.value
+        if backend.current().live and not isinstance(seed, Symbol):
+            seed = backend.current().copy(seed)
         if not _only_shapes_matter():
             moved = p.add(
                 p.bitcast(seed, dtype="int32"), np.array([0, 1], np.int32)
