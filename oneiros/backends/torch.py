@@ -506,12 +506,19 @@ def generator(device):
 
 
 def seeded(seed):
-    """A generator for a seed of two uint32."""
+    """A generator for a seed of two uint32.
+
+    On a CPU it takes 32 bits of its seed alone, so both words are mixed into all bits (splitmix64;
+    Steele, Lea and Flood, 2014).
+    """
     high, low = (
         seed.to(torch.int64) if isinstance(seed, torch.Tensor) else np.asarray(seed)
     ).tolist()
     made = generator(str(seed.device) if isinstance(seed, torch.Tensor) else str(_Place.device))
-    return made.manual_seed((high << 32 | low) & (2**63 - 1) ^ (high >> 31) * 0x5851F42D4C957F2D)
+    z = (high << 32 | low) + 0x9E3779B97F4A7C15
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return made.manual_seed((z ^ z >> 31) >> 1)
 
 
 def random_bits(seed, shape):

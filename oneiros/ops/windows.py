@@ -129,7 +129,12 @@ def _convolved(name, x, kernel, strides, padding, dilation, groups):
     if groups == 1 and math.prod(window) == 1:
         return _pointwise(x, kernel, strides)
     pads = explicit_padding(padding, x.shape[1:-1], window, strides, dilation, name)
-    y = p.convolution(
+    places = [
+        max(0, n + sum(pad) - (k - 1) * d) if type(n) is int else n
+        for n, pad, k, d in zip(x.shape[1:-1], pads, window, dilation)
+    ]
+    _check_not_empty(name, x, window, places)
+    return p.convolution(
         x,
         kernel,
         strides=strides,
@@ -138,8 +143,6 @@ def _convolved(name, x, kernel, strides, padding, dilation, groups):
         rhs_dilation=dilation,
         groups=groups,
     )
-    _check_not_empty(name, x, window, y.shape[1:-1])
-    return y
 
 
 def _pointwise(x, kernel, strides):

@@ -151,6 +151,8 @@ def test_ints_are_pure_and_generators_are_not(backend):
     a, b = (to_numpy(random.normal((5,), seed=source)) for _ in range(2))
     assert (a != b).all()
     np.testing.assert_array_equal(a, same[0])
+    drawn = [tuple(to_numpy(random.normal((5,), seed=s))) for s in (*range(20), 2**31, 2**31 + 5)]
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_streams_of_near_seeds_are_independent(generator):
