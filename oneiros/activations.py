@@ -105,7 +105,7 @@ def mish(x):
     0.8651
     """
     x = x if hasattr(x, "dtype") else array(x)
-    return x * ops.tanh(ops.softplus(x))
+    return ops.multiply(x, ops.tanh(ops.softplus(x)))
 
 
 TABLE = lookup.named(

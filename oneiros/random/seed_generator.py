@@ -10,7 +10,6 @@ from oneiros.core import primitives as p
 from oneiros.core.graph import STACK
 from oneiros.core.naming import auto_name
 from oneiros.core.scopes import STATE, name_scope
-from oneiros.core.symbol import Symbol
 from oneiros.core.variable import Variable
 
 __all__ = ["SeedGenerator", "draw_seed", "global_generator"]
@@ -57,7 +56,7 @@ class SeedGenerator:
         `ordered` is of use to no backend: seeds come in order anyhow.
         """
         seed = self.state.value
-        if backend.current().live and not isinstance(seed, Symbol):
+        if backend.current().live and backend.current().owns(type(seed)):
             seed = backend.current().copy(seed)
         if not _only_shapes_matter():
             moved = p.add(
