@@ -59,6 +59,12 @@ EVERYWHERE = [
     *(Bar(f"memory:{name}", 1024) for name in ("steps", "fits")),
     Bar("memory:predict", 16 * 1024),  # of a result of 100 MiB; batches under way count
 ]
+# What PyTorch and TensorFlow share.
+FITS = [
+    Bar(f"fit:{name}", most, of)
+    for name in ("cnn", "lstm", "transformer")
+    for most, of in ((0.75, "keras"), (1, "by hand"))
+]
 BARS = {
     "jax": [
         Bar("fit:mlp", 0.65, "keras"),
@@ -70,12 +76,14 @@ BARS = {
         Bar("build:resnet50", 1 / 5, "keras"),
         Bar("load:dense100", 1 / 3, "keras"),
     ],
-    "tensorflow": [
-        Bar("fit:mlp", 0.3, "keras"),
-        Bar("fit:mlp", 0.6, "by hand"),
-        *(Bar(f"fit:{name}", 0.75, "keras") for name in ("cnn", "lstm", "transformer")),
-        *(Bar(f"fit:{name}", 1, "by hand") for name in ("cnn", "lstm", "transformer")),
+    "torch": [
+        Bar("fit:mlp", 0.25, "keras"),
+        Bar("fit:mlp", 0.8, "by hand"),
+        *FITS,
+        *(Bar(case, 1 / 4, "keras") for case in ("predict_one:mlp", "call:mlp")),
+        *(Bar(case, 3, "by hand") for case in ("predict_one:mlp", "call:mlp")),
     ],
+    "tensorflow": [Bar("fit:mlp", 0.3, "keras"), Bar("fit:mlp", 0.6, "by hand"), *FITS],
     "numpy": [Bar("fit:mlp", 1.5, "by hand")],
 }
 
