@@ -1,8 +1,9 @@
 """Oneiros in Keras's place: what `import keras` finds once `read_keras_as_oneiros` was called.
 
-`keras.a.b` is the module `oneiros.a.b` itself, not a copy; so are `tensorflow.keras.a.b`, and
-`tf.keras`. Keras's private modules (`keras.src.a.b`), which libraries reach into, are stand-ins
-that look a name up in the public namespace nearest to theirs.
+`keras.a.b` is the module `oneiros.a.b` itself, not a copy; so is `tensorflow.keras.a.b`. Stand-ins
+are `tf.keras`, with Keras 2's functions in its `backend`, and Keras's private modules
+(`keras.src.a.b`), which libraries reach into: they look a name up in the public namespace nearest
+to theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 import types
 
@@ -22,8 +22,6 @@ KERAS_VERSION = "3.15.1"  # whose API this is: libraries ask for `keras.__versio
 # Where names of Keras's private modules are that are public nowhere.
 PRIVATE = {
     "KerasVariable": "core.variable.Variable",
-    "Variable": "core.variable.Variable",
-    "KerasTensor": "core.symbol.Symbol",
     "in_stateless_scope": "core.scopes.in_stateless_scope",
     "no_automatic_dependency_tracking": "stand_in.unchanged",
 }
@@ -33,7 +31,7 @@ ROOTS = (
     "tensorflow.keras", "keras",
 )  # fmt: skip
 # Private modules that are reached as attributes of others, beside those named as rooms of ours.
-SUBMODULES = {"common", "numpy", "nn", "src", "tracking", "variables"}
+SUBMODULES = {"common", "numpy", "nn", "tracking", "variables"}
 
 
 def read_keras_as_oneiros():
@@ -94,10 +92,7 @@ def _counterpart(name, rest):
     except ModuleNotFoundError as error:
         if not f"{ours}.".startswith(f"{error.name}."):
             raise  # it is there, and something that it needs is not
-    value = oneiros
-    for part in rest.split("."):
-        value = getattr(value, part, None)
-    return value if isinstance(value, (types.ModuleType, types.SimpleNamespace)) else None
+    return _namespace(rest)
 
 
 class KerasOfTensorFlow(types.ModuleType):

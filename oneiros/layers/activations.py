@@ -150,7 +150,5 @@ class Softmax(Layer):
         if mask is not None:
             lowest = float(np.finfo(np.float16).min) if inputs.dtype == "float16" else -1e9
             inputs = inputs + (1.0 - ops.cast(mask, inputs.dtype)) * lowest
-        if isinstance(self.axis, (list, tuple)) and len(self.axis) > 1:
-            return ops.exp(inputs - ops.logsumexp(inputs, axis=tuple(self.axis), keepdims=True))
-        axis = self.axis[0] if isinstance(self.axis, (list, tuple)) else self.axis
+        axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
         return ops.softmax(inputs, axis=axis)

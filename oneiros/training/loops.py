@@ -28,9 +28,8 @@ class Loop:
         self.model, self.kind, self.data, self.listeners = model, kind, data, listeners
         self.per_step = None  # seconds
         self.found = None, None  # the model's state and step function
-        prefix = {"train": "train", "test": "test", "predict": "predict"}[kind]
-        self.begin = getattr(listeners, f"on_{prefix}_batch_begin")
-        self.end = getattr(listeners, f"on_{prefix}_batch_end")
+        self.begin = getattr(listeners, f"on_{kind}_batch_begin")
+        self.end = getattr(listeners, f"on_{kind}_batch_end")
         self.steps_limit = config.max_steps_per_epoch()
 
     def run(self, epoch):

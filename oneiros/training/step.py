@@ -203,6 +203,8 @@ class _Compiled:
         self.write = [
             i for g in GROUPS if g in owner.changing for i in range(*_range(state.slices[g]))
         ]
+        position = {i: k for k, i in enumerate(self.read)}
+        self.donate = tuple(position[i] for i in self.write)
         self.specs, self.extra = specs, None
         self.graph = self.walks = None
         engine = backend.current()
@@ -225,8 +227,6 @@ class _Compiled:
                     raise
                 self._try_native(engine, error)
             else:
-                position = {i: k for k, i in enumerate(self.read)}
-                self.donate = tuple(position[i] for i in self.write)
                 self.flat = None
                 self.function = engine.compile(self.graph, donate=self.donate)
                 if owner.model.jit_compile is True and hasattr(self.function, "jit"):
@@ -248,8 +248,6 @@ class _Compiled:
             raise second from error
 
     def _compile_native(self, engine):
-        position = {i: k for k, i in enumerate(self.read)}
-        self.donate = tuple(position[i] for i in self.write)
         example = [
             Spec(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read
         ] + self.specs
