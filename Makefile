@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench clean data
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -23,9 +23,13 @@ $(VENV)/.demo-$(BACKEND): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[demo,$(BACKEND)]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python .data/.all
 	$(INSTALL) '.[test]'
 	@touch $@
+
+# Tests without their data are skipped, with a line that says so.
+data .data/.all: examples/fetch.py | $(BIN)/python
+	-@$(BIN)/python examples/fetch.py
 
 demo: $(VENV)/.demo-$(BACKEND)
 	ONEIROS_BACKEND=$(BACKEND) $(BIN)/python examples/digits.py --out $(OUT)

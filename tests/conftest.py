@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import pathlib
 import zlib
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
@@ -63,3 +64,25 @@ def _no_grad():
     import torch
 
     return torch.no_grad()
+
+
+DATA = pathlib.Path(__file__).parent.parent / ".data"
+NO_DATA = "real data are not there: `make data` fetches them"
+
+
+@pytest.fixture(scope="session")
+def data():
+    """`data("reviews")`: the folder with real data of that name (examples/fetch.py); else a skip."""
+
+    def folder(name):
+        if not (DATA / name).exists():
+            pytest.skip(NO_DATA)
+        return DATA / name
+
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
+    if skipped:
+        terminalreporter.line(f"{len(skipped)} tests skipped: {NO_DATA}")
