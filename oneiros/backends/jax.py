@@ -275,7 +275,7 @@ _LONE = {p.convolution: windows.lone_convolution, p.max_pool: windows.lone_max_p
 class Jax(backend.Backend):
     """See the module."""
 
-    native = True
+    native = compiles = True
     fused = FUSED
 
     def fuse(self, body, count):

@@ -55,6 +55,7 @@ class Backend:
     native = False
     meets_numpy = True
     kept_wide = ()
+    compiles = False  # whether every step is compiled by the framework's own compiler, unasked
     live = False  # whether a variable's value, once read, changes when the variable is assigned
     layer_base = None  # a further base class of `Layer`: its own bases are the framework's modules
     stateful_steps = False  # whether a user's own `train_step(data)` changes the variables itself

@@ -46,6 +46,7 @@ class Configurable:
     Class attributes:
         shared: Options that every class of a family takes after its own fields: name to default.
         keywords: Whether further keywords are taken (`**kwargs`) and handed to `adopt`.
+        hidden: Fields that are taken by keyword only, and that the signature does not show.
         rank: The number of spatial axes, for families over one, two and three.
         stored: Field to attribute, where the field's own name means something else.
     """
@@ -53,10 +54,11 @@ class Configurable:
     fields = {}
     shared = {}
     keywords = False
+    hidden = ()
     rank = None
     stored = {}
 
-    def __init_subclass__(cls, rank=None, **kwargs):
+    def __init_subclass__(cls, rank=None, swapped=(), **kwargs):
         super().__init_subclass__(**kwargs)
         if rank is not None:
             cls.rank = rank
@@ -66,6 +68,10 @@ class Configurable:
                 kind = _resolve(kind, cls)
             own[name] = kind, cls.__dict__.get(name, REQUIRED)
         cls.fields = _ordered({**cls.fields, **own})
+        if swapped:  # two arguments that change places
+            places = dict(zip(swapped, reversed(swapped)))
+            names = [places.get(name, name) for name in cls.fields]
+            cls.fields = {name: cls.fields[name] for name in names}
         for name in own:
             if name in cls.stored and name in cls.__dict__:
                 delattr(cls, name)
@@ -86,6 +92,7 @@ class Configurable:
         bound.apply_defaults()
         values = bound.arguments
         options = values.pop("kwargs", {})
+        values.update({n: options.pop(n) for n in cls.hidden if n in options})
         for name in [n for n in values if n not in cls.fields or n in cls.shared or n == "name"]:
             options[name] = values.pop(name)
         self.adopt(**options)
@@ -129,6 +136,8 @@ def signature_of(cls):
     """The signature that the fields of `cls` make: the fields, the shared options, `**kwargs`."""
     rows = []
     for name, (kind, default) in cls.fields.items():
+        if name in cls.hidden:
+            continue
         if getattr(kind, "per_axis", False) and isinstance(default, int) and (cls.rank or 0) > 1:
             default = (default,) * cls.rank
         rows.append(inspect.Parameter(name, _SLOT, default=default))

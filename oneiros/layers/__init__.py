@@ -1,10 +1,9 @@
 """Layers."""
 
-from oneiros.core.registry import deserialize_keras_object as deserialize
-from oneiros.core.registry import serialize_keras_object as serialize
 from oneiros.layers.activations import *
 from oneiros.layers.attention import *
 from oneiros.layers.base import InputSpec, Layer
+from oneiros.layers.config import deserialize, serialize
 from oneiros.layers.conv_lstm import *
 from oneiros.layers.convolutional import *
 from oneiros.layers.core import *

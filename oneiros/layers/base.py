@@ -39,6 +39,11 @@ from oneiros.layers.input_spec import InputSpec, check_input
 __all__ = ["InputSpec", "Layer"]
 
 
+def spec_of_inputs(self, inputs):
+    """Symbols with the shapes and dtypes of the outputs, for layers that take nothing else."""
+    return Layer.compute_output_spec(self, inputs)
+
+
 class _Context(threading.local):
     """What the outermost layer call of this thread told those inside it."""
 
@@ -568,7 +573,7 @@ class Layer(Operation):
         there is one.
         """
         cls = type(self)
-        if cls.compute_output_spec is not Layer.compute_output_spec:
+        if cls.compute_output_spec not in (Layer.compute_output_spec, spec_of_inputs):
             made = self.compute_output_spec(*args, **kwargs)
             return tree.map_structure(lambda s: Spec(tuple(s.shape), dtype_name(s.dtype)), made)
         if cls.compute_output_shape not in _SHAPES:

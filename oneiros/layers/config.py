@@ -7,7 +7,35 @@ import inspect
 from oneiros import dtype_policies
 from oneiros.core.configurable import config_names
 
-__all__ = ["config_of", "from_config", "plain"]
+__all__ = ["config_of", "deserialize", "from_config", "plain", "serialize"]
+
+
+def serialize(layer):
+    """A layer as a dict that JSON can hold.
+
+    >>> from oneiros import layers
+    >>> layers.serialize(layers.Flatten())["class_name"]
+    'Flatten'
+    """
+    from oneiros.core.registry import serialize_keras_object
+
+    return serialize_keras_object(layer)
+
+
+def deserialize(config, custom_objects=None):
+    """The layer that `serialize` described.
+
+    >>> from oneiros import layers
+    >>> layers.deserialize(layers.serialize(layers.Dense(3))).units
+    3
+    """
+    from oneiros.core.operation import Operation
+    from oneiros.core.registry import deserialize_keras_object
+
+    layer = deserialize_keras_object(config, custom_objects)
+    if not isinstance(layer, Operation):
+        raise ValueError(f"layers.deserialize: the config is not that of a layer; got {config}")
+    return layer
 
 
 def plain(value, kind=None):

@@ -92,7 +92,7 @@ class Conv(LowRank, Kernel):
     lora_rank: int = None
     lora_alpha: float = None
 
-    config_when_set = ("lora_rank", "lora_alpha")
+    config_also = config_when_set = hidden = ("lora_rank", "lora_alpha")
 
     def _ready(self):
         if self.filters % self.groups:
@@ -124,17 +124,20 @@ class Conv(LowRank, Kernel):
         self.start_low_rank()
 
     def call(self, inputs):
+        return self.finished(self.convolution_op(inputs, self.kernel))
+
+    def convolution_op(self, inputs, kernel):
+        """The convolution alone; subclasses override it to change how the kernel is used."""
         x, padding = inputs, self.padding
         if padding == "causal":  # all padding before: no output sees later inputs
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
             last = self.data_format == "channels_last"
             x = ops.pad(x, ((0, 0), (before, 0), (0, 0)) if last else ((0, 0), (0, 0), (before, 0)))
             padding = "valid"
-        y = ops.conv(
-            x, self.kernel, strides=self.strides, padding=padding, data_format=self.data_format,
+        return ops.conv(
+            x, kernel, strides=self.strides, padding=padding, data_format=self.data_format,
             dilation_rate=self.dilation_rate,
         )  # fmt: skip
-        return self.finished(y)
 
 
 class Conv1D(Conv, rank=1):
@@ -379,7 +382,7 @@ class Conv2DTranspose(ConvTranspose, rank=2):
     """
 
 
-class Conv3DTranspose(ConvTranspose, rank=3):
+class Conv3DTranspose(ConvTranspose, rank=3, swapped=("output_padding", "data_format")):
     """Transposed convolution over a volume.
 
     >>> import numpy as np

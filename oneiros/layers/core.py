@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from oneiros import ops
-from oneiros.layers.base import InputSpec, Layer
+from oneiros.layers.base import InputSpec, Layer, spec_of_inputs
 from oneiros.layers.config import plain
 from oneiros.layers.fields import Activation as ActivationKind
 from oneiros.layers.fields import (
@@ -116,6 +116,8 @@ class Embedding(LowRank, Layer):
     config_also = ("activity_regularizer",)
     config_when_set = ("lora_rank", "lora_alpha")
 
+    compute_output_spec = spec_of_inputs
+
     def build(self, input_shape=None):
         self.weight("embeddings", (self.input_dim, self.output_dim), attribute="_embeddings")
         if self._initial_weights is not None:
@@ -186,6 +188,9 @@ class ReversibleEmbedding(Embedding):
         cap = self.logit_soft_cap  # (..., input_dim)
         return logits if cap is None else cap * ops.tanh(logits / cap)
 
+    def compute_output_spec(self, inputs, reverse=False):
+        return Layer.compute_output_spec(self, inputs, reverse=reverse)
+
     def compute_output_shape(self, input_shape, reverse=False):
         """`(*input_shape[:-1], input_dim)` reversed, else `(*input_shape, output_dim)`."""
         if reverse:
@@ -223,6 +228,8 @@ class Identity(_Function):
     [1.0, 1.0]
     """
 
+    compute_output_spec = spec_of_inputs
+
     def call(self, inputs):
         return inputs
 
@@ -237,6 +244,8 @@ class Flatten(Layer):
     """
 
     data_format: DataFormat = None
+
+    compute_output_spec = spec_of_inputs
 
     def _ready(self):
         self.input_spec = InputSpec(min_ndim=1)
@@ -262,6 +271,8 @@ class Reshape(_Function):
 
     target_shape: tuple
     supports_masking = False
+
+    compute_output_spec = spec_of_inputs
 
     def _ready(self):
         shape = (
@@ -302,6 +313,8 @@ class Permute(_Function):
 
     dims: tuple
     supports_masking = False
+
+    compute_output_spec = spec_of_inputs
 
     def _ready(self):
         self.dims = tuple(self.dims)

@@ -55,11 +55,13 @@ class InputLayer(Layer):
             )
         if batch_shape is None:
             batch_shape = (batch_size, *_dims(shape, "shape"))
-        self.batch_shape = _dims(batch_shape, "batch_shape")
+        self._batch_shape = _dims(batch_shape, "batch_shape")
         self._dtype = standardize_dtype(dtype)
         self.sparse, self.ragged, self.optional = bool(sparse), bool(ragged), bool(optional)
         self.built = True
-        symbol = input_tensor if input_tensor is not None else Symbol(self.batch_shape, self._dtype)
+        symbol = (
+            input_tensor if input_tensor is not None else Symbol(self._batch_shape, self._dtype)
+        )
         symbol.call, symbol.index = Call(self, (), {}), 0
         symbol.call.outputs = (symbol,)
         symbol._name = self.name
@@ -68,6 +70,10 @@ class InputLayer(Layer):
 
     def call(self):
         raise NotImplementedError("an InputLayer is not called")
+
+    @property
+    def batch_shape(self):
+        return self._batch_shape
 
     @property
     def dtype(self):

@@ -6,7 +6,7 @@ import functools
 
 from oneiros import ops
 from oneiros.core.masks import get_mask
-from oneiros.layers.base import Layer
+from oneiros.layers.base import Layer, spec_of_inputs
 
 __all__ = [
     "Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract", "add", "average",
@@ -19,6 +19,8 @@ class Merge(Layer):
 
     supports_masking = True
     least = 1
+
+    compute_output_spec = spec_of_inputs
 
     def build(self, input_shape):
         _check_list(self, input_shape)

@@ -7,6 +7,7 @@ import numpy as np
 from oneiros import ops
 from oneiros.core import config
 from oneiros.layers.base import InputSpec, Layer
+from oneiros.layers.data_layer import DataLayer
 from oneiros.layers.fields import Constraint, Initializer, Regularizer
 
 __all__ = [
@@ -79,10 +80,10 @@ class BatchNormalization(Layer):
     gamma_regularizer: Regularizer = None
     beta_constraint: Constraint = None
     gamma_constraint: Constraint = None
-    synchronized: bool = False
     renorm: bool = False
     renorm_clipping: dict = None
     renorm_momentum: float = 0.99
+    synchronized: bool = False
 
     supports_masking = True
 
@@ -189,7 +190,7 @@ class LayerNormalization(Layer):
         epsilon: Added to the variance.
         center: Whether a learned `beta` is added.
         scale: Whether a learned `gamma` is multiplied.
-        rms_scaling: Whether to divide by the root mean square only, as `RMSNormalization` does.
+        rms_scaling: Deprecated, by keyword only: nothing is subtracted, and `beta` is not added.
 
     >>> import numpy as np
     >>> from oneiros import layers
@@ -201,15 +202,16 @@ class LayerNormalization(Layer):
     epsilon: float = 1e-3
     center: bool = True
     scale: bool = True
-    rms_scaling: bool = False
     beta_initializer: Initializer = "zeros"
     gamma_initializer: Initializer = "ones"
     beta_regularizer: Regularizer = None
     gamma_regularizer: Regularizer = None
     beta_constraint: Constraint = None
     gamma_constraint: Constraint = None
+    rms_scaling: bool = False
 
     supports_masking = True
+    config_also = hidden = ("rms_scaling",)
 
     def build(self, input_shape):
         axes = _positive(self.axis, len(input_shape), self)
@@ -219,16 +221,15 @@ class LayerNormalization(Layer):
             raise ValueError(
                 f"{type(self).__name__} '{self.name}' needs known sizes of axes {axes}; got {tuple(input_shape)}"
             )
-        self.gamma = self.weight("gamma", shape, autocast=False) if self.scale else None
+        scaled = self.scale or self.rms_scaling
+        self.gamma = self.weight("gamma", shape, autocast=False) if scaled else None
         centred = self.center and not self.rms_scaling
         self.beta = self.weight("beta", shape, autocast=False) if centred else None
 
     def call(self, inputs):
-        if self.rms_scaling:
-            y = ops.rms_normalization(inputs, self.gamma, axis=self.axis, epsilon=self.epsilon)
-            return ops.cast(y, self.compute_dtype)
+        options = {"rms_scaling": True} if self.rms_scaling else {}
         y = ops.layer_normalization(
-            inputs, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon
+            inputs, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon, **options
         )
         return ops.cast(y, self.compute_dtype)
 
@@ -254,9 +255,9 @@ class RMSNormalization(Layer):
             tuple(input_shape[a] for a in axes), "ones", autocast=False, name="scale"
         )
 
-    def call(self, inputs):
+    def call(self, x):
         return ops.cast(
-            ops.rms_normalization(inputs, self.scale, axis=self.axis, epsilon=self.epsilon),
+            ops.rms_normalization(x, self.scale, axis=self.axis, epsilon=self.epsilon),
             self.compute_dtype,
         )
 
@@ -341,7 +342,7 @@ class UnitNormalization(Layer):
         return ops.normalize(inputs, axis=axes, order=2, epsilon=1e-12)
 
 
-class Normalization(Layer):
+class Normalization(DataLayer):
     """Features shifted and scaled by the mean and variance of the data: given, or found by `adapt`.
 
     Args:

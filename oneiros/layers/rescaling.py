@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from oneiros import ops
-from oneiros.layers.base import Layer
+from oneiros.core.registry import deserialize_keras_object
+from oneiros.layers.data_layer import DataLayer
 
 __all__ = ["Rescaling"]
 
 
-class Rescaling(Layer):
+class Rescaling(DataLayer):
     """`inputs * scale + offset`.
 
     >>> import numpy as np
@@ -19,6 +20,12 @@ class Rescaling(Layer):
 
     scale: object
     offset: object = 0.0
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its config, in which the numbers may be arrays as files write them."""
+        parts = {n: deserialize_keras_object(config[n], custom_objects) for n in cls.fields}
+        return super().from_config({**config, **parts})
 
     def call(self, inputs):
         x = ops.cast(inputs, self.compute_dtype)

@@ -39,6 +39,17 @@ class LowRank:
                 property(LowRank._read, doc="The main weight, as the layer uses it."),
             )
 
+    @property
+    def variable_serialization_spec(self):
+        """The names of the weights in the order of files, by way of quantization."""
+        return {None: ["kernel", "bias"] if self.low_rank_of == "kernel" else [self.low_rank_of]}
+
+    def get_config(self):
+        config = super().get_config()
+        if config.get("lora_rank"):
+            config.setdefault("lora_alpha", config["lora_rank"])
+        return config
+
     def start_low_rank(self):
         """Begin training low-rank parts if the constructor asked for them."""
         if getattr(self, "lora_rank", None):

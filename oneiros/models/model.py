@@ -12,7 +12,7 @@ from oneiros.core.masks import get_mask, set_mask
 from oneiros.core.op import array, to_dtype
 from oneiros.core.spec import Unknown, dtype_name
 from oneiros.core.symbol import Symbol
-from oneiros.layers.base import Layer
+from oneiros.layers.base import Layer, _signature
 from oneiros.models.function import Function
 from oneiros.training.trainer import Trainer
 
@@ -178,12 +178,22 @@ class Model(Trainer, Layer):
         return self._run_graph(inputs, training, mask)
 
     def _run_graph(self, inputs, training, mask):
+        function = self._function
+        call = None if training is None else _caller(training)
+        if mask is None and type(inputs) in function.fits and STACK.top is None:
+            if _signature(inputs) in function.fits[type(inputs)]:
+                return function.run((inputs,), call)
         values = self._graph_inputs(inputs)
         if mask is not None:
             for x, m in zip(values, tree.flatten(mask)):
                 if m is not None and get_mask(x) is None:
                     set_mask(x, m)
-        return self._function.run(values, _caller(training))
+        elif values[0] is inputs and type(inputs) is not Symbol:
+            known = function.fits.setdefault(type(inputs), set())
+            if len(known) > 64:
+                known.clear()
+            known.add(_signature(inputs))
+        return function.run(values, call)
 
     def _graph_inputs(self, inputs):
         """Given inputs as a flat list of arrays with the dtypes and ranks of the graph's inputs."""
@@ -373,6 +383,14 @@ class Model(Trainer, Layer):
     ):
         """Write the model for serving elsewhere."""
         raise NotImplementedError(f"export to format {format!r} is not available yet")
+
+    def get_quantization_layer_structure(self, mode=None):
+        """What ways of quantizing that work block by block need to know; None if nothing.
+
+        Models say it by overriding this: a dict of the lists `pre_block_layers` and
+        `sequential_blocks`.
+        """
+        return None
 
     def quantize(self, mode=None, config=None, filters=None, **kwargs):
         """Switch the layers that can to integer weights."""

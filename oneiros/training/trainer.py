@@ -35,10 +35,32 @@ class Trainer:
         put = object.__setattr__
         put(self, "_functions", {})
         put(self, "_state", None)
-        put(self, "run_eagerly", False)
-        put(self, "jit_compile", "auto")
+        put(self, "_run_eagerly", False)
+        put(self, "_jit_compile", "auto")
         put(self, "steps_per_execution", "auto")
         put(self, "stop_training", False)
+
+    @property
+    def run_eagerly(self):
+        """Whether each step runs op by op."""
+        return self._run_eagerly
+
+    @run_eagerly.setter
+    def run_eagerly(self, value):
+        self._run_eagerly = bool(value)
+        self._forget_functions()
+
+    @property
+    def jit_compile(self):
+        """Whether the framework's compiler makes the steps: as asked for, or always where it has to."""
+        if self._jit_compile in ("auto", None):
+            return backend.current().compiles and not self._run_eagerly
+        return bool(self._jit_compile)
+
+    @jit_compile.setter
+    def jit_compile(self, value):
+        self._jit_compile = value
+        self._forget_functions()
 
     # What is optimized ----------------------------------------------------------------------------
     def compile(
@@ -96,7 +118,7 @@ class Trainer:
         if metrics is not None or weighted_metrics is not None:
             self._compile_metrics = CompileMetrics(metrics, weighted_metrics, output_names=names)
         self._loss_tracker = metric_room.Mean(name="loss")
-        self.run_eagerly, self.jit_compile = bool(run_eagerly), jit_compile
+        self._run_eagerly, self._jit_compile = bool(run_eagerly), jit_compile
         self.steps_per_execution = "auto" if steps_per_execution == 1 else steps_per_execution
         self.stop_training, self.compiled = False, True
         given = dict(
