@@ -95,7 +95,7 @@ def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=
             SyntaxWarning,
             stacklevel=2,
         )
-    y_true = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
+    y_true = _smoothed(y_true, label_smoothing)
     return ops.categorical_crossentropy(y_true, y_pred, from_logits=from_logits, axis=axis)
 
 
@@ -129,7 +129,7 @@ def categorical_focal_crossentropy(
             SyntaxWarning,
             stacklevel=2,
         )
-    y_true = _smoothed(y_true, label_smoothing, y_pred.shape[axis])
+    y_true = _smoothed(y_true, label_smoothing)
     if from_logits:
         y_pred = ops.softmax(y_pred, axis=axis)
     low = config.epsilon()
@@ -249,9 +249,11 @@ def _signs(labels):
     return ops.where(binary, 2.0 * labels - 1.0, labels)
 
 
-def _smoothed(y_true, amount, classes):
-    """Targets drawn to the uniform distribution over `classes`."""
-    return y_true * (1.0 - amount) + amount / classes if amount else y_true
+def _smoothed(y_true, amount, classes=None):
+    """Targets drawn to `1 / classes`: as in Keras the length of the last axis, whatever `axis`."""
+    if not amount:
+        return y_true
+    return y_true * (1.0 - amount) + amount / max(classes or y_true.shape[-1], 1)
 
 
 def _numbers(x, like):

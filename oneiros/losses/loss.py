@@ -190,12 +190,18 @@ def reduced(values, sample_weight=None, mask=None, reduction="sum_over_batch_siz
         values = values * sample_weight
     if reduction in (None, "none") or values.shape in ((), (0,)):
         return values
-    total = ops.sum(values)
-    if reduction == "sum":
-        return total
+    wide = widened(dtype)
+    total = ops.sum(to_dtype(values, wide))
     if reduction == "mean_with_sample_weight" and sample_weight is not None:
-        return ops.divide_no_nan(total, ops.sum(sample_weight))
-    return total / ops.cast(ops.size(values), dtype)
+        total = ops.divide_no_nan(total, ops.sum(to_dtype(sample_weight, wide)))
+    elif reduction != "sum":
+        total = total / ops.cast(ops.size(values), wide)
+    return to_dtype(total, dtype)
+
+
+def widened(dtype):
+    """A dtype in which sums over a batch of `dtype` neither overflow nor stop growing."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 def _check_weight(values, sample_weight):
@@ -213,10 +219,11 @@ def _check_weight(values, sample_weight):
 
 def masked_weight(sample_weight, mask, dtype, reduction):
     """The weights where `mask` holds, else 0; for means they make up for what it leaves out."""
-    mask = to_dtype(array(mask), dtype)
+    mask = to_dtype(array(mask), widened(dtype))
     if reduction in ("mean", "sum_over_batch_size"):
-        count = ops.cast(ops.size(mask), dtype)
+        count = ops.cast(ops.size(mask), widened(dtype))
         mask = mask * (count / (ops.sum(mask) + config.epsilon()))
+    mask = to_dtype(mask, dtype)
     if sample_weight is None:
         return mask
     mask, sample_weight = same_rank(mask, to_dtype(array(sample_weight), dtype))

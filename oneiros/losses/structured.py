@@ -115,10 +115,9 @@ def circle(
 
 def _log_sum(x, where):
     """`log(sum(exp(x)))` along the last axis over the places that `where` holds."""
-    return ops.logsumexp(ops.where(where, x, LOWEST), axis=-1)
+    lowest = -3e4 if dtype_name(x.dtype) == "float16" else -1e9  # pairs that do not count
+    return ops.logsumexp(ops.where(where, x, lowest), axis=-1)
 
-
-LOWEST = -1e9  # logits of pairs that do not count
 
 Dice = loss_class(dice, order="reduction name axis dtype")
 Tversky = loss_class(tversky, order="alpha beta reduction name axis dtype")

@@ -27,6 +27,7 @@ def data(kind):
             np.eye(4, dtype="float32")[rng.integers(0, 4, (6, 5))],
             rng.standard_normal((6, 5, 4)).astype("float32"),
         ),
+        "all ignored": (np.full((6, 5), -1), rng.standard_normal((6, 5, 4)).astype("float32")),
         "sequences": (
             np.array([[1, 2, 0], [3, 0, 0], [2, 2, 1], [1, 1, 0], [3, 2, 1], [1, 0, 0]]),
             rng.standard_normal((6, 7, 4)).astype("float32"),
@@ -35,6 +36,7 @@ def data(kind):
             np.array([0, 1, 0, 2, 1, 1]),
             (other / np.linalg.norm(other, axis=-1, keepdims=True)).astype("float32"),
         ),
+        "one column": (one_hot[:, 0], other[:, :1]),
         "ranks": (real[:, 0], other[:, :1]),
     }
     y_true, y_pred = made[kind]
@@ -64,7 +66,9 @@ ROWS = [
     ("CategoricalCrossentropy", {"from_logits": True}, "one-hot logits"),
     ("CategoricalCrossentropy", {"label_smoothing": 0.2}, "one-hot"),
     ("CategoricalCrossentropy", {"from_logits": True, "axis": 1}, "3d one-hot"),
+    ("CategoricalCrossentropy", {"axis": 1, "label_smoothing": 0.1}, "3d one-hot"),
     ("CategoricalFocalCrossentropy", {}, "one-hot"),
+    ("CategoricalFocalCrossentropy", {"axis": 1, "label_smoothing": 0.1}, "3d one-hot"),
     ("CategoricalFocalCrossentropy", {"from_logits": True, "gamma": 1.0}, "one-hot logits"),
     ("CategoricalFocalCrossentropy", {"alpha": [0.1, 0.2, 0.3, 0.4]}, "one-hot"),
     ("SparseCategoricalCrossentropy", {}, "numbers"),
@@ -73,6 +77,7 @@ ROWS = [
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "3d"),
     ("SparseCategoricalCrossentropy", {"ignore_class": 2}, "numbers"),
     ("SparseCategoricalCrossentropy", {"ignore_class": 0, "from_logits": True}, "3d"),
+    ("SparseCategoricalCrossentropy", {"ignore_class": -1, "from_logits": True}, "all ignored"),
     ("CategoricalGeneralizedCrossEntropy", {}, "numbers"),
     ("CategoricalGeneralizedCrossEntropy", {"q": 0.9}, "numbers"),
     ("KLDivergence", {}, "distributions"),
@@ -82,6 +87,8 @@ ROWS = [
     ("SquaredHinge", {}, "signs"),
     ("SquaredHinge", {}, "binary logits"),
     ("CategoricalHinge", {}, "one-hot logits"),
+    ("Hinge", {}, "ranks"),
+    ("BinaryCrossentropy", {"from_logits": True}, "one column"),
     ("Dice", {}, "binary"),
     ("Dice", {"axis": -1}, "binary"),
     ("Tversky", {}, "binary"),

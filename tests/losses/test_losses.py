@@ -1,5 +1,7 @@
 """Losses against Keras's, on every backend, in traces, and their parts."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -88,6 +90,52 @@ def test_reductions_weights_and_masks(reduction, backend):
                 continue
             made = losses.MeanSquaredError(reduction=reduction)(y_true, ours_pred, weight)
             near(made, expected)
+
+
+def combinations(shape):
+    """Reduction, dtype, shape of the weights (None: without), shape of the mask: a few of all."""
+    weights = [None, (), shape[:1], (*shape[:1], 1), shape, (*shape, 1), None]
+    masks = [None, shape, None, (*shape, 1), shape]
+    dtypes = [None, "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+    for i, (reduction, dtype) in enumerate(itertools.product(REDUCTIONS, dtypes)):
+        yield reduction, dtype, weights[i % len(weights)], masks[(i + i // 5) % len(masks)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_every_reduction_with_dtypes_weights_and_masks(row, backend, turn):
+    name, kwargs, kind = row
+    if not turn(f"{name}{kwargs}"):
+        pytest.skip("another backend's turn")
+    y_true, y_pred, _ = data(kind)
+    rng = np.random.default_rng(5)
+    kwargs = {key: value for key, value in kwargs.items() if key != "reduction"}
+    with np.errstate(all="ignore"):
+        shape = getattr(keras.losses, name)(**kwargs, reduction="none")(y_true, y_pred).shape
+    for reduction, dtype, weighted, masked in combinations(shape):
+        given = dict(kwargs, reduction=reduction, dtype=dtype)
+        weight = None if weighted is None else rng.random(weighted).astype("float32")
+        theirs_pred, ours_pred = y_pred.copy(), ops.convert_to_tensor(y_pred.copy())
+        if masked is not None and name != "CTC":
+            mask = rng.random(masked) > 0.4
+            keras.src.backend.set_keras_mask(theirs_pred, mask)
+            set_mask(ours_pred, ops.convert_to_tensor(mask))
+        try:
+            with np.errstate(all="ignore"):
+                expected = getattr(keras.losses, name)(**given)(y_true, theirs_pred, weight)
+        except ValueError:
+            continue  # NumPy's Keras multiplies a mask in place, which must have the shape
+        made = getattr(losses, name)(**given)(y_true, ours_pred, weight)
+        assert backend_room.standardize_dtype(made.dtype) == str(expected.dtype)
+        tolerance = {None: 2e-5}.get(dtype, 8e-2 if "bfloat" in str(dtype) else 1e-2)
+        near(ops.convert_to_numpy(ops.cast(made, "float32")), expected.astype("float32"), tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sums_of_large_batches_neither_overflow_nor_stick(dtype, backend):
+    y = np.full((70_000, 1), 3.0, "float32")
+    for reduction in ("mean", "mean_with_sample_weight"):
+        loss = losses.MeanAbsoluteError(dtype=dtype, reduction=reduction)
+        assert float(loss(y, 0 * y, np.ones(70_000, "float32"))) == 3.0
 
 
 def test_a_subclass_as_in_keras(backend):
