@@ -45,6 +45,7 @@ UPWARD = {
     ("saving", "models"): "names of ops in old files",
     ("core", "ops"): "a list of arrays is stacked, a symbol's operators are ops",
     ("core", "initializers"): "a variable's initializer may be given by name",
+    ("utils", "callbacks"): "a download shows its progress",
     ("config", "dtype_policies"): "the default dtype policy is a setting",
 }
 

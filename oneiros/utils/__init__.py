@@ -15,6 +15,7 @@ _NAMES = {
     "disable_interactive_logging": "core.config",
     "enable_interactive_logging": "core.config",
     "get_custom_objects": "core.registry",
+    "get_file": "utils.files",
     "get_registered_name": "core.registry",
     "get_registered_object": "core.registry",
     "get_source_inputs": "utils.session",
