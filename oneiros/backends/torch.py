@@ -31,6 +31,7 @@ WIDER = {
     torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.uint16: torch.int32,
     torch.uint32: torch.int64, torch.uint64: torch.int64, torch.bool: torch.uint8,
 }  # fmt: skip
+SHARED = {np.dtype(n) for n in ("float32", "int32", "uint8", "bool", "float64", "int64")}
 BYTES = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
 
 
@@ -52,6 +53,8 @@ def dtype_of(name):
 def tensor(x, dtype=None, device=None):
     """A NumPy array, number or list as a tensor; memory is shared where that can be."""
     device = _Place.device if device is None else device
+    if dtype is None and type(x) is np.ndarray and x.dtype in SHARED and x.flags.carray:
+        return torch.from_numpy(x) if device.type == "cpu" else torch.from_numpy(x).to(device)
     if type(x) in NUMBERS:
         name = dtype or result_type(type(x))
         return torch.tensor(x, dtype=dtype_of(name), device=device)

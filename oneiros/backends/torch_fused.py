@@ -101,6 +101,14 @@ def matmul(x1, x2):
     return NotImplemented
 
 
+def affine(x, kernel, bias):
+    if not is_float(x) or not x.dtype is kernel.dtype is bias.dtype or kernel.dim() != 2:
+        return NotImplemented
+    if x.dim() == 2:
+        return torch.addmm(bias, x, kernel)
+    return F.linear(x, kernel.t(), bias) if x.dim() > 2 else NotImplemented
+
+
 def divide_no_nan(x1, x2):
     if not (is_float(x1) and is_float(x2)) or x1.dtype is not x2.dtype:
         return NotImplemented
@@ -248,7 +256,7 @@ def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
 FASTER = {
     "relu": plain(torch.relu), "silu": plain(F.silu), "gelu": gelu, "square": plain(torch.square),
     "softmax": over_axis(torch.softmax), "log_softmax": over_axis(torch.log_softmax),
-    "sum": reduced(torch.sum), "mean": reduced(torch.mean), "matmul": matmul,
+    "sum": reduced(torch.sum), "mean": reduced(torch.mean), "matmul": matmul, "affine": affine,
     "divide_no_nan": divide_no_nan,
     "sparse_categorical_crossentropy": classes, "layer_normalization": layer_normalization,
     "dot_product_attention": attention, "lstm": lstm, "gru": gru, "adam_update": adam_update,

@@ -82,6 +82,8 @@ def map_structure(func, *structures, none_is_leaf=True):
     """
     _check_call(func, structures)
     if len(structures) == 1:
+        if structures[0] is not None and not is_nested(structures[0]):
+            return func(structures[0])
         return optree.tree_map(func, structures[0], none_is_leaf=none_is_leaf, namespace=NAMESPACE)
     return _map_together(func, *structures, none_is_leaf=none_is_leaf)
 

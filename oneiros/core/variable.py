@@ -156,7 +156,7 @@ class Variable:
                 raise ValueError(f"variable '{self.path}' has no value")
             value = value if type(value) is Symbol else backend.current().read(value)
         wanted = STATE.autocast
-        if wanted is not None and self.autocast and is_float(self.dtype) and wanted != self.dtype:
+        if wanted is not None and wanted != self.dtype and self.autocast and is_float(self.dtype):
             return to_dtype(value, wanted)
         return value
 

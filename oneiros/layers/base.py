@@ -88,7 +88,8 @@ class Layer(Operation):
     activity_regularizer = None
     _allow_non_tensor_positional_args = False
     _convert_input_args = True
-    _untracked = ("_inbound_nodes",)
+    _untracked = ("_inbound_nodes", "_asked")
+    _asked = {}  # what lone arrays it was called on, which are fit to go to `call` as they are
 
     def __new__(cls, *args, **kwargs):
         backend.prepare_layers()
@@ -153,6 +154,7 @@ class Layer(Operation):
     # Attributes -----------------------------------------------------------------------------------
     def __setattr__(self, name, value):
         CHANGES[0] += 1
+        self.__dict__.pop("_asked", None)
         if isinstance(value, Variable):
             self._track(value)
         elif getattr(value, "_is_seed_generator", False) and value not in self._seed_generators:
@@ -402,6 +404,7 @@ class Layer(Operation):
             policy, getattr(dtype_policies, "DTypePolicyMap", ())
         ):
             policy = policy[self.path]
+        self._forget_questions()
         object.__setattr__(self, "_dtype_policy", policy)
         object.__setattr__(self, "_compute_dtype", policy.compute_dtype)
 
@@ -419,10 +422,17 @@ class Layer(Operation):
 
     # Calling --------------------------------------------------------------------------------------
     def __call__(self, *args, **kwargs):
+        if _WITH_LOSSES and CONTEXT.depth == 0:
+            self._clear_losses()
+        lone = args[0] if len(args) == 1 and not kwargs and STACK.top is None else None
+        asked = self._asked.get(type(lone))
+        if asked is not None and _signature(lone) in asked and get_mask(lone) is None:
+            plan, training = _plans[type(self)], CONTEXT.training
+            training = plan.training_default if training is None else training
+            kwargs = {"training": training} if plan.training and training is not None else {}
+            return self._run(args, kwargs, training, None, None)
         self._check_initialized()
         plan = _plans.get(type(self)) or _plan_of(type(self))
-        if CONTEXT.depth == 0 and _WITH_LOSSES:
-            self._clear_losses()
         if self._convert_input_args:
             if len(args) == 1 and not kwargs and hasattr(args[0], "dtype"):
                 args = (self._converted(args[0]),)
@@ -458,7 +468,20 @@ class Layer(Operation):
             return run_unsized(self, args, kwargs, self)
         if STACK.top is None and (_has_symbol(args) or _has_symbol(kwargs)):
             return self._record(plan, args, kwargs, values, masks)
+        if lone is not None and first is lone and not masks and not self._makes_masks:
+            self._remember(lone)
         return self._run(args, kwargs, training, first, masks)
+
+    def _remember(self, x):
+        """Keep that a call on a lone array like `x` needs no further question."""
+        if len(self._asked) > 8 or len(self._asked.get(type(x), ())) > 64:
+            self._forget_questions()
+        if "_asked" not in self.__dict__:
+            object.__setattr__(self, "_asked", {})
+        self._asked.setdefault(type(x), set()).add(_signature(x))
+
+    def _forget_questions(self):
+        self.__dict__.pop("_asked", None)
 
     def _run(self, args, kwargs, training, first, masks):
         """`call`, with everything that surrounds it."""
@@ -937,6 +960,11 @@ class _Plan:
                     f"{type(layer).__name__} '{layer.name}' was called without its argument '{name}'"
                 )
         return values
+
+
+def _signature(x):
+    """What the questions about an array of this type depend on."""
+    return backend.current(), x.dtype, x.shape
 
 
 _plans = {}

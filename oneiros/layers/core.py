@@ -18,6 +18,7 @@ from oneiros.layers.fields import (
     Regularizer,
 )
 from oneiros.layers.weights import LowRank
+from oneiros.ops.contractions import affine
 
 __all__ = [
     "Activation", "Dense", "Embedding", "Flatten", "Identity", "Lambda", "Masking", "Permute", "RepeatVector", "Reshape",
@@ -78,8 +79,9 @@ class Dense(LowRank, Layer):
         self.start_low_rank()
 
     def call(self, inputs, training=None):
-        x = ops.matmul(inputs, self.kernel)
-        return self.activation(x + self.bias if self.use_bias else x)
+        if self.use_bias:
+            return self.activation(affine(inputs, self.kernel, self.bias))
+        return self.activation(ops.matmul(inputs, self.kernel))
 
 
 class Embedding(LowRank, Layer):

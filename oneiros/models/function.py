@@ -40,6 +40,7 @@ class Function(Operation):
                         f"{label} must be symbols (KerasTensor), such as `Input(...)` and what layers give for it; "
                         f"got {x!r}"
                     )
+        self.fits = {}  # types of lone inputs to the signatures that are right as they are
         self.calls, self.operation_calls = _ordered(self._inputs, self._outputs)
         self._plan = [_Step(c) for c in self.calls]
 
@@ -71,10 +72,18 @@ class Function(Operation):
         """The outputs for flat input values; `call(target, args, kwargs)` may stand in for calling."""
         known = dict(zip(map(id, self._inputs), values))
         for step in self._plan:
-            args, kwargs = step.arguments(known)
-            made = step.target(*args, **kwargs) if call is None else call(step.call, args, kwargs)
+            if call is None and step.plain:
+                made = step.target(known[step.key])
+            else:
+                args, kwargs = step.arguments(known)
+                made = (
+                    step.target(*args, **kwargs) if call is None else call(step.call, args, kwargs)
+                )
             step.keep(made, known)
-        return tree.map_structure(lambda s: known[id(s)], self._outputs_struct)
+        struct = self._outputs_struct
+        if type(struct) is Symbol:
+            return known[id(struct)]
+        return tree.map_structure(lambda s: known[id(s)], struct)
 
     def compute_output_shape(self, input_shape):
         from oneiros.layers.base import _symbols_of_shape

@@ -10,7 +10,7 @@ from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex, result_type
 from oneiros.core.op import array, dtype_of, op, to_dtype
 from oneiros.core.spec import Unknown, broadcast_shapes
-from oneiros.ops.elementwise import floating, operands
+from oneiros.ops.elementwise import add, floating, operands
 from oneiros.ops.indexing import diagonal
 from oneiros.ops.shaping import part, place, ravel, sizes
 
@@ -86,6 +86,12 @@ def matmul(x1, x2):
     )
     n = len(lead)
     return dot_over(x, y, ((n + 1,), (n,)), (tuple(range(n)), tuple(range(n))))
+
+
+@op
+def affine(x, kernel, bias):
+    """`x @ kernel + bias`: what dense layers compute, for which a backend may have one kernel."""
+    return add(matmul(x, kernel), bias)
 
 
 def _check_inner(name, x, i, y, j):

@@ -156,7 +156,7 @@ class StepFunction:
             "test": ("non_trainable", "metrics"),
             "predict": ("non_trainable",),
         }[kind]
-        self.made = {}
+        self.made, self.seen = {}, None  # `seen`: how often layers had changed when it was got ready
         self.eager = model.run_eagerly
 
     def of(self, state, leaves, structure):
