@@ -97,21 +97,25 @@ _WAYS = []  # the tables of what was found
 
 def unary(name, primitive, dtype):
     """The op `name(x)` of an elementwise primitive, which runs in `dtype(the name of x's dtype)`."""
-    ways = {}
-    _WAYS.append(ways)
+    ways, whole = {}, {}  # by type and dtype; by type, where the framework's compiler sees to dtypes
+    _WAYS.extend((ways, whole))
 
     def body(x):
         x = array(x)
         return primitive(to_dtype(x, dtype(dtype_name(x.dtype))))
 
     def call(x):
-        way = ways.get((type(x), getattr(x, "dtype", None)))
+        way = whole.get(type(x)) or ways.get((type(x), getattr(x, "dtype", None)))
         return general(x) if way is None else way(x)
 
     def general(x):
         if type(x) in _SPECIAL:
             return _symbolic(call, (x,), {}) if _has_symbol(x) else body(x)
         if hasattr(x, "dtype"):
+            owner = backend.owner({type(x)}, name)
+            if owner is not None and owner.fused:
+                way = whole[type(x)] = owner.fuse(body, 1).unchecked[1]
+                return way(x)
             have = dtype_name(x.dtype)
             ways[type(x), x.dtype] = _direct(primitive, (x,)) if dtype(have) == have else body
         return body(x)
