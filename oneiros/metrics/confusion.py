@@ -38,7 +38,7 @@ def confusion(y_true, y_pred, thresholds, sample_weight=None, even=False, labels
     y_true, y_pred = same_rank(y_true, y_pred)
     if len(y_true.shape) != len(y_pred.shape) or None in y_pred.shape:
         y_true = ops.broadcast_to(y_true, y_pred.shape)
-    weight = ops.ones_like(y_pred) if sample_weight is None else _spread(sample_weight, y_pred)
+    weight = ops.ones_like(y_pred) if sample_weight is None else spread(sample_weight, y_pred)
     if not even:
         y_true = ops.cast(ops.cast(y_true, "bool"), y_pred.dtype)
     width = y_pred.shape[-1] if labels else 1
@@ -81,9 +81,10 @@ def _sums_above(values, bucket, count):
     return ops.flip(ops.cumsum(ops.flip(sums, axis=0), axis=0), axis=0)
 
 
-def _spread(weight, like):
+def spread(weight, like):
     """Weights over the shape of `like`: those of whole samples go to every place in them."""
-    _, weight = same_rank(like, weight)
+    if len(weight.shape) == len(like.shape) + 1 and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, -1)
     while len(weight.shape) < len(like.shape):
         weight = ops.expand_dims(weight, -1)
     return ops.broadcast_to(weight, like.shape)
@@ -416,7 +417,7 @@ class AUC(Confusion):
         if self.label_weights is not None and not self.multi_label:
             labels = ops.convert_to_tensor(self.label_weights, dtype=self.dtype)
             sample_weight = (
-                labels if sample_weight is None else _spread(sample_weight, y_pred) * labels
+                labels if sample_weight is None else spread(sample_weight, y_pred) * labels
             )
             if len(sample_weight.shape) < len(y_pred.shape):
                 sample_weight = ops.broadcast_to(sample_weight, y_pred.shape)

@@ -98,6 +98,34 @@ class Metric(Configurable):
         for v in self.variables:
             v.assign(np.zeros(v.shape, np_dtype(v.dtype)))
 
+    def merge_state(self, metrics):
+        """Add the state of other metrics of this kind, which saw other batches, to this one's.
+
+        >>> from oneiros import metrics
+        >>> first, second = metrics.Mean(), metrics.Mean()
+        >>> first.update_state([1.0, 2.0]), second.update_state([6.0])
+        (None, None)
+        >>> first.merge_state([second])
+        >>> float(first.result())
+        3.0
+
+        Raises:
+            ValueError: if one has other variables.
+        """
+        for other in metrics:
+            self._begin_as(other)
+            shapes = [[v.shape for v in metric.variables] for metric in (self, other)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"{type(self).__name__}: `merge_state` takes metrics with variables of the "
+                    f"shapes {shapes[0]}; got {other!r} with {shapes[1]}"
+                )
+            for v, more in zip(self.variables, other.variables):
+                v.assign_add(more.value)
+
+    def _begin_as(self, other):
+        """Make the variables that `other` has, where its first batch made them."""
+
     def _checked(self, attribute):
         try:
             return self.__dict__[attribute]
@@ -174,6 +202,12 @@ class Tally(Metric):
         self._tallied = True
         for name, shape in self.sums.items():
             setattr(self, name, self.add_variable(shape, "zeros", name=name))
+
+    def _begin_as(self, other):
+        if not self._tallied and getattr(other, "_tallied", False):
+            found = {k: vars(other)[k] for k in ("sums", "_tallied_labels") if k in vars(other)}
+            vars(self).update(found)
+            self._begin()
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Take a batch of targets and predictions into account."""

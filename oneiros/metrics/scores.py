@@ -5,6 +5,7 @@ from __future__ import annotations
 from oneiros import ops
 from oneiros.core import config
 from oneiros.core.op import array, float_of, to_dtype
+from oneiros.metrics.confusion import spread
 from oneiros.metrics.metric import Tally
 
 __all__ = [
@@ -32,8 +33,8 @@ class _ByColumn(Tally):
             self._begin()
         if sample_weight is not None:
             sample_weight = to_dtype(array(sample_weight), self.dtype)
-            if len(sample_weight.shape) == 1:
-                sample_weight = ops.expand_dims(sample_weight, -1)
+            if len(sample_weight.shape) < 2:
+                sample_weight = ops.reshape(sample_weight, (-1, 1))
         self._add(self.accumulate(y_true, y_pred, sample_weight))
 
     def reset_state(self):
@@ -162,12 +163,10 @@ class _IoU(Tally):
         if sample_weight is None:
             weight = ops.ones(true.shape, dtype=self.dtype)
         else:
-            weight = to_dtype(array(sample_weight), self.dtype)
-            while len(weight.shape) < len(array(y_true).shape) and self.sparse_y_true:
-                weight = ops.expand_dims(weight, -1)
-            if self.sparse_y_true:
-                weight = ops.broadcast_to(weight, array(y_true).shape)
-            weight = ops.reshape(weight, (-1,))
+            weight, places = to_dtype(array(sample_weight), self.dtype), array(y_true)
+            if not self.sparse_y_true:
+                places = ops.argmax(places, axis=self.axis)
+            weight = ops.reshape(spread(weight, places), (-1,))
         count = self.num_classes
         known = (true >= 0) & (true < count) & (pred >= 0) & (pred < count)
         if self.ignore_class is not None:
@@ -323,8 +322,8 @@ class R2Score(_ByColumn):
 
     def accumulate(self, y_true, y_pred, sample_weight):
         self.num_samples.assign_add(ops.size(y_true))
-        if sample_weight is None:
-            sample_weight = ops.ones((y_true.shape[0], 1), dtype=self.dtype)
+        ones = ops.ones((y_true.shape[0], 1), dtype=self.dtype)
+        sample_weight = ones if sample_weight is None else sample_weight * ones
         weighted = y_true * sample_weight
         error = ops.square(y_true - y_pred) * sample_weight
         return (

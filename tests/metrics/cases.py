@@ -34,6 +34,7 @@ def _batch(kind, rng):
         "classes": (numbers, rng.integers(0, c, n)),
         "maps": (rng.integers(0, c, (n, 3)), rng.integers(0, c, (n, 3))),
         "equal": (numbers.astype("float32"), np.round(numbers + 0.4 * other[:, 0])),
+        "one-hot ids": (one_hot, rng.integers(0, c, n)),
         "values": (real, None),
         "vector": (real[:, 0], None),
     }
@@ -109,7 +110,16 @@ ROWS = [
     ("AUC", {"multi_label": True, "num_thresholds": 20}, "labels"),
     ("AUC", {"multi_label": True, "num_labels": 4, "curve": "PR"}, "labels"),
     ("AUC", {"multi_label": True, "thresholds": [0.2, 0.3, 0.9]}, "labels"),
-    ("AUC", {"multi_label": True, "label_weights": [0.1, 0.2, 0.3, 0.4]}, "labels"),
+    *[
+        ("AUC", {"multi_label": True, "curve": curve, "summation_method": method, **more}, kind)
+        for curve, method, more, kind in (
+            ("ROC", "interpolation", {"label_weights": [0.1, 0.2, 0.3, 0.4]}, "labels"),
+            ("PR", "interpolation", {"label_weights": [0.1, 0.2, 0.3, 0.4]}, "labels"),
+            ("PR", "majoring", {"thresholds": [0.5], "num_labels": 4}, "labels"),
+            ("PRGAIN", "minoring", {"from_logits": True, "num_thresholds": 30}, "logits"),
+            ("PRGAIN", "interpolation", {"label_weights": [1.0, 0.0, 0.0, 2.0]}, "labels"),
+        )
+    ],
     ("AUC", {"label_weights": [0.1, 0.2, 0.3, 0.4]}, "labels"),
     *[
         ("FBetaScore", {"average": average, "beta": 2.0, "threshold": threshold}, "labels")
@@ -125,6 +135,9 @@ ROWS = [
     ("BinaryIoU", {"dtype": "float32"}, "label"),
     ("BinaryIoU", {"target_class_ids": [1], "threshold": 0.3}, "labels"),
     ("MeanIoU", {"num_classes": 4, "dtype": "float32"}, "maps"),
+    ("MeanIoU", {"num_classes": 4, "ignore_class": -1, "sparse_y_pred": False}, "steps"),
+    ("MeanIoU", {"num_classes": 4, "sparse_y_true": False, "sparse_y_pred": False}, "one-hot"),
+    ("OneHotMeanIoU", {"num_classes": 4, "ignore_class": 1, "sparse_y_pred": True}, "one-hot ids"),
     ("MeanIoU", {"num_classes": 4, "ignore_class": 0, "dtype": "float32"}, "classes"),
     ("OneHotIoU", {"num_classes": 4, "target_class_ids": [0, 3]}, "one-hot"),
     ("OneHotMeanIoU", {"num_classes": 4, "dtype": "float32"}, "one-hot"),
@@ -132,4 +145,9 @@ ROWS = [
     ("R2Score", {"class_aggregation": None}, "real"),
     ("R2Score", {"class_aggregation": "variance_weighted_average"}, "real"),
     ("R2Score", {"num_regressors": 2}, "real"),
+    ("R2Score", {"num_regressors": 3, "class_aggregation": None}, "real"),
+    ("SpecificityAtSensitivity", {"sensitivity": 0.2, "num_thresholds": 2}, "labels"),
+    ("PrecisionAtRecall", {"recall": 0.3, "num_thresholds": 1, "class_id": 0}, "labels"),
+    ("Recall", {"thresholds": [0.0, 1.0], "top_k": 1}, "labels"),
+    ("TopKCategoricalAccuracy", {"k": 7}, "one-hot"),
 ]

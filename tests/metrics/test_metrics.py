@@ -121,6 +121,68 @@ def test_masks_are_allowed_for(backend):
         near(metrics.MeanSquaredError()(y_true, ours_pred, sample_weight=weight), theirs)
 
 
+# Uneven batches, and every shape that weights may have
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_batches_of_any_size_in_any_split_give_what_keras_gives(row, backend, turn):
+    name, kwargs, kind = row
+    if not turn(f"{name}{kwargs}"):
+        pytest.skip("another backend's turn")
+    made = [getattr(metrics, name)(**kwargs) for _ in range(3)]
+    theirs = getattr(keras.metrics, name)(**kwargs)
+    whole, first, second = made
+    shapes = [None, (-1,), (-1, 1), ()]
+    if name in ("F1Score", "FBetaScore", "R2Score"):
+        shapes = [None, (-1,), (-1,), (-1,)]  # Keras takes others amiss
+    for i, (size, (y_true, y_pred, weight)) in enumerate(zip((5, 1, 8), batches(kind))):
+        given = [x[:size] for x in (y_true, y_pred) if x is not None]
+        for shape in (shapes[i], shapes[i + 1]):
+            weight = weight[:1] if shape == () else weight[:size]
+            weights = {} if shape is None else {"sample_weight": np.reshape(weight, shape)}
+            try:
+                oracle(theirs.update_state, *given, **weights)
+            except ValueError:
+                continue  # where NumPy's Keras takes no such weights
+            whole.update_state(*given, **weights)
+            (first if i == 1 else second).update_state(*given, **weights)
+    expected = oracle(theirs.result)
+    near(whole.result(), expected)
+    first.merge_state([second])
+    near(first.result(), expected)
+    first.reset_state()
+    first.merge_state([whole])
+    near(first.result(), expected)
+    getattr(metrics, name)(**kwargs).merge_state([whole])
+
+
+def test_only_metrics_of_one_kind_can_be_merged():
+    with pytest.raises(ValueError, match="merge_state"):
+        metrics.Mean().merge_state([metrics.AUC()])
+
+
+WATCHED = ["labels", "label column"]
+
+
+def test_a_compiled_model_reports_what_keras_s_metrics_give(backend):
+    """All metrics of labels in [0, 1], over batches of 5, 5 and 3 rows with weights."""
+    x = np.random.default_rng(2).random((13, 4)).astype("float32")
+    y = (np.random.default_rng(3).random((13, 4)) < 0.4).astype("float32")
+    weight = np.random.default_rng(4).random(13).astype("float32")
+    rows = [(n, k) for n, k, kind in ROWS if kind in WATCHED and n != "BinaryIoU"]
+    rows = [(n, k) for n, k in rows if "label_weights" not in k or "multi_label" in k]
+    ours = [getattr(metrics, n)(**k, name=f"m{i}") for i, (n, k) in enumerate(rows)]
+    model = oneiros.Sequential([oneiros.Input((4,)), oneiros.layers.Identity()])
+    model.compile("sgd", "mse", weighted_metrics=ours)
+    made = model.evaluate(x, y, sample_weight=weight, batch_size=5, verbose=0, return_dict=True)
+    for i, (n, k) in enumerate(rows):
+        theirs = getattr(keras.metrics, n)(**k)
+        oracle(theirs.update_state, y, x, sample_weight=weight)
+        expected = np.asarray(oracle(theirs.result))
+        if expected.shape == ():
+            near(made[f"m{i}"], expected, 1e-4)
+    for one, two in zip(ours, [metrics.deserialize(metrics.serialize(m)) for m in ours]):
+        assert one.get_config() == two.get_config()
+
+
 class Share(metrics.Metric):
     """The share of positive predictions, in the way that Keras's users write metrics."""
 
