@@ -493,6 +493,16 @@ class TensorFlow(backend.Backend):
     def is_abstract(self, x):
         return is_symbolic(x)
 
+    def host_call(self, function, arrays, shape, dtype):
+        """What a function of NumPy arrays gives, as a call in the graph that is open."""
+        made = tf.numpy_function(function, list(arrays), tf.as_dtype(dtype), stateful=False)
+        made.set_shape(shape)
+        return made
+
+    def ragged(self, rows):
+        """Arrays of different lengths as the rows of one tensor."""
+        return tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(r) for r in rows])
+
     def sizes(self, x):
         """The sizes of a graph's array as scalars of the graph."""
         return A.shape(x)

@@ -8,6 +8,7 @@ from oneiros.layers.conv_lstm import *
 from oneiros.layers.convolutional import *
 from oneiros.layers.core import *
 from oneiros.layers.einsum_dense import *
+from oneiros.layers.features import *
 from oneiros.layers.foreign import *
 from oneiros.layers.input_layer import Input, InputLayer
 from oneiros.layers.merging import *
@@ -16,6 +17,7 @@ from oneiros.layers.pooling import *
 from oneiros.layers.recurrent import *
 from oneiros.layers.regularization import *
 from oneiros.layers.rescaling import *
+from oneiros.layers.text import *
 from oneiros.layers.wrappers import *
 
 __all__ = ["Input", "InputLayer", "InputSpec", "Layer", "deserialize", "serialize"]
