@@ -35,7 +35,8 @@ class Row:
         params: Keyword parameters, or a function from the float dtype to them.
         expected: A function of args and params; None takes the NumPy backend in float64.
         seen: What of the outputs is compared, as `seen(*outputs)`; all of them if None.
-        grad: Whether the derivative is checked where there is one.
+        grad: Whether the derivative is checked where there is one; "given" where it is not that of
+            the values.
         low: Whether float16 and bfloat16 are supported.
         along: A function that makes a direction one in which the arguments may move; None for all.
         edge: Whether the arguments are NaN, infinite or empty: values and shapes only.
@@ -46,7 +47,7 @@ class Row:
     params: dict | Callable = dataclasses.field(default_factory=dict)
     expected: Callable | None = None
     seen: Callable | None = None
-    grad: bool = True
+    grad: bool | str = True
     low: bool = True
     along: Callable | None = None
     edge: bool = False
@@ -472,7 +473,7 @@ def control_rows():
     yield Row("barrier", (real(3), real(2)), {}, lambda x, y: (x, y))
     given = graphs(*two, gradient=lambda g, z: [p.multiply(g, p.cos(z))])
     yield Row("with_gradient", (real(3), real(3), real(3)),
-              lambda d: {**given(d), "outputs": 1, "wrt": 1}, lambda x, *_, **__: x, grad=False)
+              lambda d: {**given(d), "outputs": 1, "wrt": 1}, lambda x, *_, **__: x, grad="given")
 
 
 def noise_rows():
