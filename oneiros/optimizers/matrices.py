@@ -61,9 +61,9 @@ class Adafactor(Adaptive):
         else:
             rows = rows + (ops.mean(now, axis=-1) - rows) * fresh
             columns = columns + (ops.mean(now, axis=-2) - columns) * fresh
-            share = rows / ops.mean(rows, axis=-1, keepdims=True)
+            share = ops.divide_no_nan(rows, ops.mean(rows, axis=-1, keepdims=True))
             square = ops.expand_dims(share, -1) * ops.expand_dims(columns, -2)
-        move = g * ops.rsqrt(square)
+        move = ops.divide_no_nan(g, ops.sqrt(square))  # tiny squares underflow
         move = move / ops.maximum(_size(move) / self.clip_threshold, 1.0)
         return weight - lr * move, rows, columns, square
 

@@ -60,3 +60,13 @@ SCHEDULES = [
     ("CosineDecayRestarts", (0.1, 5), {"t_mul": 1.0, "m_mul": 0.8, "alpha": 0.1}),
     ("CosineDecayRestarts", (0.1, 4), {"t_mul": 1.5, "m_mul": 0.5, "alpha": 0.2}),
 ]
+
+# Further ones for long runs.
+MORE = [
+    ("SGD", {"weight_decay": 0.01, "use_ema": True, "ema_overwrite_frequency": 7}),
+    ("RMSprop", {"gradient_accumulation_steps": 3, "global_clipnorm": 1.0}),
+    ("Muon", {"gradient_accumulation_steps": 2, "use_ema": True}),
+    ("Adafactor", {"weight_decay": 0.05, "loss_scale_factor": 16.0}),
+    ("Lion", {"clipvalue": 0.01, "weight_decay": 0.1}),
+    ("Nadam", {"clipnorm": 0.2, "ema_momentum": 0.9, "use_ema": True}),
+]
