@@ -56,6 +56,24 @@ def test_values_are_distributed_as_in_keras(name, config, shape):
     np.testing.assert_allclose(*quartiles, atol=0.05 * spread)
 
 
+@pytest.mark.parametrize("name", sorted({*RANDOM} - {"Orthogonal"}))
+def test_no_test_tells_the_distribution_from_keras_s(name):
+    from scipy.stats import ks_2samp
+
+    shape = (64, 3, 80) if name == "VarianceScaling" else (160, 96)
+    samples = [np.ravel(f(name, seed=11)(shape)) for f in (made, theirs)]
+    assert ks_2samp(*samples).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 6, 4), (7, 2, 3)], ids=str)
+def test_orthogonal_kernels_of_convolutions(shape):
+    """The axes before the last are one, as in Keras."""
+    for f in (made, theirs):
+        q = np.asarray(f("Orthogonal", seed=2)(shape)).reshape(-1, shape[-1])
+        product = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
+        np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(), (7,), (5, 4), (3, 5, 4), (2, 3, 5, 4)], ids=str)
 def test_the_variance_follows_the_fans(shape):
     window = math.prod(shape[:-2])
@@ -156,10 +174,11 @@ def test_the_default_dtype_is_floatx(monkeypatch):
 def test_the_call_gives_the_backends_array(backend):
     from oneiros.core.backend import to_array, to_numpy
 
-    initializer = made("GlorotUniform", seed=1)
-    values = initializer((3, 2), dtype="float32")
-    assert type(values) is type(to_array(np.zeros(1, "float32")))
-    np.testing.assert_array_equal(to_numpy(values), initializer.host((3, 2)))
+    for name in EVERY:  # the host's numbers, so the same on every backend
+        initializer, shape = made(name, **{"seed": 1} if name in RANDOM else {}), SHAPES.get(name)
+        values = initializer(shape or (3, 2), dtype="float32")
+        assert type(values) is type(to_array(np.zeros(1, "float32")))
+        np.testing.assert_array_equal(to_numpy(values), initializer.host(shape or (3, 2)))
 
 
 # Seeds -------------------------------------------------------------------------------------------
