@@ -7,6 +7,7 @@ that behaves like its probe size but broadcasts with anything.
 from __future__ import annotations
 
 import math
+import operator
 
 __all__ = ["Spec", "Unknown", "broadcast_shapes", "dtype_name", "spec_of"]
 
@@ -44,9 +45,38 @@ class Spec:
 
 
 class Unknown(int):
-    """The probe size that stands for a dimension of None while shapes are traced."""
+    """The probe size that stands for a dimension of None while shapes are traced.
+
+    What is computed of it is unknown too, and messages show it as None.
+    """
 
     number = property(float, doc="It, as what a float array is divided by.")
+
+    def __repr__(self):
+        return "None"
+
+    def __format__(self, spec):
+        return format("None" if spec == "" else int(self), spec)
+
+    def __neg__(self):
+        return Unknown(-int(self))
+
+
+def _install(name):
+    f = getattr(operator, name)
+
+    def forward(self, other):
+        return Unknown(f(int(self), int(other))) if isinstance(other, int) else NotImplemented
+
+    def backward(self, other):
+        return Unknown(f(int(other), int(self))) if isinstance(other, int) else NotImplemented
+
+    setattr(Unknown, f"__{name}__", forward)
+    setattr(Unknown, f"__r{name}__", backward)
+
+
+for _name in ("add", "sub", "mul", "floordiv"):
+    _install(_name)
 
 
 _NAMES = {}
@@ -63,7 +93,7 @@ def dtype_name(dtype):
 
 def spec_of(x):
     """The spec of a symbol, an array of any framework, or a Python number."""
-    if type(x) in (bool, int, float, complex):
+    if type(x) in (bool, int, float, complex, Unknown):
         return Spec((), None)
     return Spec(tuple(x.shape), dtype_name(x.dtype))
 
