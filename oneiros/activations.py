@@ -142,7 +142,7 @@ TABLE = lookup.named(
     swish=silu,
     hard_swish=hard_silu,
 )
-_get, _serialize, deserialize = lookup.getter("activation", TABLE)
+_get, _serialize, deserialize = lookup.getter("activation", TABLE, example=("activations", "relu"))
 
 
 def serialize(activation):

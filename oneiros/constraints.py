@@ -25,7 +25,14 @@ __all__ = [
 
 
 class Constraint(Configurable):
-    """Base of all constraints: a subclass defines `__call__(w)`, which gives a value like `w`."""
+    """Base of all constraints: a subclass defines `__call__(w)`, which gives a value like `w`.
+
+    >>> class Clipped(Constraint):
+    ...     def __call__(self, w):
+    ...         return ops.clip(w, -1.0, 1.0)
+    >>> Clipped()([0.5, 3.0]).tolist()
+    [0.5, 1.0]
+    """
 
     def __call__(self, w):
         """`w`, constrained."""
@@ -110,5 +117,5 @@ non_neg = NonNeg
 unit_norm = UnitNorm
 
 get, serialize, deserialize = lookup.getter(
-    "constraint", lookup.named(Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm)
+    "constraint", lookup.named(NonNeg, Constraint, MaxNorm, MinMaxNorm, UnitNorm)
 )

@@ -367,6 +367,7 @@ _, serialize, deserialize = lookup.getter(
         FloatDTypePolicy=DTypePolicy,
     ),
     argument="dtype_policy",
+    example=("dtype_policies", "DTypePolicy"),
 )
 
 

@@ -320,6 +320,10 @@ class RandomInitializer(Initializer):
     Their `seed` is a whole number, for the same values at each call; a `SeedGenerator`, for new
     ones each time; or None, for a seed drawn from the process-wide source when the initializer is
     made.
+
+    >>> first, second = RandomNormal(seed=1), RandomNormal(seed=1)
+    >>> bool((first.host((3,)) == second.host((3,))).all())
+    True
     """
 
     def generator(self):
@@ -457,31 +461,51 @@ class GlorotUniform(_Preset):
 
 
 class GlorotNormal(_Preset):
-    """Truncated normal with the variance 2 / (fan in + fan out) (Glorot & Bengio, 2010)."""
+    """Truncated normal with the variance 2 / (fan in + fan out) (Glorot & Bengio, 2010).
+
+    >>> bool(abs(GlorotNormal(seed=1).host((100, 100)).std() - 0.1) < 0.005)
+    True
+    """
 
     preset = (1.0, "fan_avg", "truncated_normal")
 
 
 class LecunUniform(_Preset):
-    """Uniform with the variance 1 / fan in (LeCun et al., 1998)."""
+    """Uniform with the variance 1 / fan in (LeCun et al., 1998).
+
+    >>> bool(abs(LecunUniform(seed=1).host((100, 100)).std() - 0.1) < 0.005)
+    True
+    """
 
     preset = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_Preset):
-    """Truncated normal with the variance 1 / fan in (LeCun et al., 1998)."""
+    """Truncated normal with the variance 1 / fan in (LeCun et al., 1998).
+
+    >>> bool(abs(LecunNormal(seed=1).host((100, 100)).std() - 0.1) < 0.005)
+    True
+    """
 
     preset = (1.0, "fan_in", "truncated_normal")
 
 
 class HeUniform(_Preset):
-    """Uniform with the variance 2 / fan in (He et al., 2015)."""
+    """Uniform with the variance 2 / fan in (He et al., 2015).
+
+    >>> bool(abs(HeUniform(seed=1).host((100, 100)).std() - 0.14) < 0.005)
+    True
+    """
 
     preset = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_Preset):
-    """Truncated normal with the variance 2 / fan in (He et al., 2015)."""
+    """Truncated normal with the variance 2 / fan in (He et al., 2015).
+
+    >>> bool(abs(HeNormal(seed=1).host((100, 100)).std() - 0.14) < 0.005)
+    True
+    """
 
     preset = (2.0, "fan_in", "truncated_normal")
 
@@ -642,6 +666,7 @@ _get, serialize, deserialize = lookup.getter(
         uniform=RandomUniform,
         zero=Zeros,
     ),
+    example=("initializers", "Zeros"),
 )
 
 

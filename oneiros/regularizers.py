@@ -25,7 +25,14 @@ __all__ = [
 
 
 class Regularizer(Configurable):
-    """Base of all regularizers: a subclass defines `__call__(x)`, which gives a scalar."""
+    """Base of all regularizers: a subclass defines `__call__(x)`, which gives a scalar.
+
+    >>> class Sum(Regularizer):
+    ...     def __call__(self, x):
+    ...         return ops.sum(x)
+    >>> float(Sum()([1.0, 2.0]))
+    3.0
+    """
 
     def __call__(self, x):
         """The penalty for `x`."""

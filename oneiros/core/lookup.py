@@ -18,7 +18,7 @@ def named(*parts, **aliases):
     return table | aliases
 
 
-def getter(kind, table, argument=None, config="config"):
+def getter(kind, table, argument=None, config="config", example=None):
     """The functions `(get, serialize, deserialize)` of one family.
 
     Args:
@@ -26,7 +26,10 @@ def getter(kind, table, argument=None, config="config"):
         table: Names to classes and functions.
         argument: The name of `serialize`'s argument; by default `kind`.
         config: The name of `deserialize`'s first argument.
+        example: The room and the name of one that takes no arguments, for the docstrings.
     """
+    room, name = example or (f"{kind}s", next(iter(table)))
+    named = "{}.__name__" if inspect.isfunction(table[name]) else "type({}).__name__"
 
     def get(identifier):
         if identifier is None:
@@ -61,9 +64,11 @@ def getter(kind, table, argument=None, config="config"):
             raise ValueError(f"there is no {kind} called {found!r}{_hint(found, table)}")
         return found
 
-    get.__doc__ = GET.format(kind=kind)
-    serialize.__doc__ = SERIALIZE.format(kind=kind)
-    deserialize.__doc__ = DESERIALIZE.format(kind=kind)
+    for function, text in ((get, GET), (serialize, SERIALIZE), (deserialize, DESERIALIZE)):
+        function.__doc__ = text.format(
+            kind=kind, room=room, name=name, get=named.format(f'{room}.get("{name}")'),
+            deserialize=named.format(f'{room}.deserialize("{name}")'),
+        )  # fmt: skip
     return get, _renamed(serialize, part=argument or kind), _renamed(deserialize, config=config)
 
 
@@ -74,14 +79,27 @@ GET = """The {kind} that `identifier` stands for.
 
     Raises:
         ValueError: if it is anything else, or there is no {kind} of that name.
+
+    >>> from oneiros import {room}
+    >>> {get}
+    '{name}'
     """
-SERIALIZE = """The config of a {kind}: its class's name and its constructor's arguments."""
+SERIALIZE = """The config of a {kind}: its class's name and its constructor's arguments.
+
+    >>> from oneiros import {room}
+    >>> {room}.serialize({room}.{name}())["class_name"]
+    '{name}'
+    """
 DESERIALIZE = """The {kind} with that config, as `serialize` gave it.
 
     `custom_objects` are further classes and functions by name.
 
     Raises:
         ValueError: if the config names none that is known.
+
+    >>> from oneiros import {room}
+    >>> {deserialize}
+    '{name}'
     """
 
 

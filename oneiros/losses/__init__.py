@@ -23,7 +23,7 @@ TABLE |= {"Loss": Loss, "LossFunctionWrapper": LossFunctionWrapper}
 TABLE |= {"bce": bce, "kld": kld, "mae": mae, "mse": mse, "mape": mape, "msle": msle}
 TABLE |= {"BCE": BCE, "KLD": KLD, "MAE": MAE, "MSE": MSE, "MAPE": MAPE, "MSLE": MSLE}
 
-get, _, deserialize = lookup.getter("loss", TABLE, config="name")
+get, _, deserialize = lookup.getter("loss", TABLE, config="name", example=("losses", "Huber"))
 
 
 def serialize(loss):

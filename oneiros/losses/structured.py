@@ -89,6 +89,11 @@ def circle(
             batch with itself.
         gamma: The scale of the similarities.
         margin: The relaxation factor.
+
+    >>> from oneiros import losses
+    >>> values = losses.circle([0, 0, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> [round(float(v), 4) for v in values]
+    [0.0, 0.0, 0.0]
     """
     y_pred = float_of(y_pred)
     dtype = dtype_name(y_pred.dtype)

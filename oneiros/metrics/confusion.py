@@ -177,19 +177,34 @@ class TruePositives(_Count):
 
 
 class TrueNegatives(_Count):
-    """How many labels 0 are predicted not above the threshold, 0.5 if none is given."""
+    """How many labels 0 are predicted not above the threshold, 0.5 if none is given.
+
+    >>> from oneiros import metrics
+    >>> float(metrics.TrueNegatives()([0, 1, 1, 1], [0.9, 0.1, 0.8, 0.7]))
+    0.0
+    """
 
     counts = ("true_negatives",)
 
 
 class FalsePositives(_Count):
-    """How many labels 0 are predicted above the threshold, 0.5 if none is given."""
+    """How many labels 0 are predicted above the threshold, 0.5 if none is given.
+
+    >>> from oneiros import metrics
+    >>> float(metrics.FalsePositives()([0, 1, 1, 1], [0.9, 0.1, 0.8, 0.7]))
+    1.0
+    """
 
     counts = ("false_positives",)
 
 
 class FalseNegatives(_Count):
-    """How many labels 1 are predicted not above the threshold, 0.5 if none is given."""
+    """How many labels 1 are predicted not above the threshold, 0.5 if none is given.
+
+    >>> from oneiros import metrics
+    >>> float(metrics.FalseNegatives()([0, 1, 1, 1], [0.9, 0.1, 0.8, 0.7]))
+    1.0
+    """
 
     counts = ("false_negatives",)
 
@@ -294,7 +309,13 @@ class SensitivityAtSpecificity(_BestWhere):
 
 
 class SpecificityAtSensitivity(_BestWhere):
-    """The best specificity at a threshold where the sensitivity is at least `sensitivity`."""
+    """The best specificity at a threshold where the sensitivity is at least `sensitivity`.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.SpecificityAtSensitivity(0.5)
+    >>> round(float(m([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])), 4)
+    0.6667
+    """
 
     sensitivity: float
     num_thresholds: int = 200
@@ -305,7 +326,13 @@ class SpecificityAtSensitivity(_BestWhere):
 
 
 class PrecisionAtRecall(_BestWhere):
-    """The best precision at a threshold where the recall is at least `recall`."""
+    """The best precision at a threshold where the recall is at least `recall`.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.PrecisionAtRecall(0.5)
+    >>> round(float(m([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])), 4)
+    0.5
+    """
 
     recall: float
     num_thresholds: int = 200
@@ -316,7 +343,13 @@ class PrecisionAtRecall(_BestWhere):
 
 
 class RecallAtPrecision(_BestWhere):
-    """The best recall at a threshold where the precision is at least `precision`."""
+    """The best recall at a threshold where the precision is at least `precision`.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.RecallAtPrecision(0.5)
+    >>> round(float(m([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])), 4)
+    1.0
+    """
 
     precision: float
     num_thresholds: int = 200

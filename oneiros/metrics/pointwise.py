@@ -221,13 +221,24 @@ def accuracy_for(y_true, y_pred, name="accuracy"):
 
     Binary for one output, by class number where targets lack the last axis (or have 1 there), else
     categorical. Anything with a `shape` will do.
+
+    >>> import numpy as np
+    >>> from oneiros import metrics
+    >>> type(metrics.accuracy_for(np.zeros(2), np.zeros((2, 3)))).__name__
+    'SparseCategoricalAccuracy'
     """
     kinds = BinaryAccuracy, SparseCategoricalAccuracy, CategoricalAccuracy
     return kinds[_kind(y_true, y_pred)](name=name)
 
 
 def crossentropy_for(y_true, y_pred, name="crossentropy"):
-    """The cross-entropy that suits targets and predictions of these shapes: as `accuracy_for`."""
+    """The cross-entropy that suits targets and predictions of these shapes: as `accuracy_for`.
+
+    >>> import numpy as np
+    >>> from oneiros import metrics
+    >>> type(metrics.crossentropy_for(np.zeros((2, 1)), np.zeros((2, 1)))).__name__
+    'BinaryCrossentropy'
+    """
     kinds = BinaryCrossentropy, SparseCategoricalCrossentropy, CategoricalCrossentropy
     return kinds[_kind(y_true, y_pred)](name=name)
 

@@ -248,7 +248,13 @@ class BinaryIoU(_IoU):
 
 
 class MeanIoU(_IoU):
-    """The mean intersection over union of all classes; arguments as of `IoU`."""
+    """The mean intersection over union of all classes; arguments as of `IoU`.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.MeanIoU(num_classes=2)
+    >>> round(float(m([0, 0, 1, 1], [0, 1, 0, 1])), 4)
+    0.3333
+    """
 
     num_classes: int
     name: str = None
@@ -260,7 +266,13 @@ class MeanIoU(_IoU):
 
 
 class OneHotIoU(_IoU):
-    """As `IoU`, of one-hot targets and, by default, a score for each class."""
+    """As `IoU`, of one-hot targets and, by default, a score for each class.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.OneHotIoU(num_classes=2, target_class_ids=[0])
+    >>> float(m([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]]))
+    0.5
+    """
 
     num_classes: int
     target_class_ids: list
@@ -273,7 +285,13 @@ class OneHotIoU(_IoU):
 
 
 class OneHotMeanIoU(_IoU):
-    """As `MeanIoU`, of one-hot targets and, by default, a score for each class."""
+    """As `MeanIoU`, of one-hot targets and, by default, a score for each class.
+
+    >>> from oneiros import metrics
+    >>> m = metrics.OneHotMeanIoU(num_classes=2)
+    >>> float(m([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]]))
+    0.25
+    """
 
     num_classes: int
     name: str = None

@@ -13,7 +13,7 @@ for _room in (adam, descent, matrices, wrappers):
     CLASSES += [getattr(_room, name) for name in _room.__all__]
 TABLE = lookup.named(*CLASSES, **{c.__name__.lower(): c for c in CLASSES})
 
-_, serialize, _deserialize = lookup.getter("optimizer", TABLE)
+_, serialize, _deserialize = lookup.getter("optimizer", TABLE, example=("optimizers", "SGD"))
 
 
 def deserialize(config, custom_objects=None):
@@ -23,6 +23,10 @@ def deserialize(config, custom_objects=None):
 
     Raises:
         ValueError: if the config names none that is known.
+
+    >>> from oneiros import optimizers
+    >>> optimizers.deserialize({"class_name": "sgd", "config": {"momentum": 0.9}}).momentum
+    0.9
     """
     name = config.get("class_name") if isinstance(config, dict) else config
     if isinstance(name, str) and name.lower() in TABLE:

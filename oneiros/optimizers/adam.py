@@ -61,7 +61,15 @@ def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
 
 
 class AdamW(Adam):
-    """Adam with weight decay that the gradient has no part in (Loshchilov and Hutter, 2017)."""
+    """Adam with weight decay that the gradient has no part in (Loshchilov and Hutter, 2017).
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.AdamW(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.8996, 2.0992]
+    """
 
     fields = {}  # in an order of its own
     learning_rate: float = 0.001
@@ -80,6 +88,13 @@ class Adamax(Adaptive):
     """Adam with the largest size of recent gradients in place of their root mean square.
 
     Kingma and Ba, 2014, section 7.1.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Adamax(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9, 2.1]
     """
 
     learning_rate: float = 0.001
@@ -98,7 +113,15 @@ class Adamax(Adaptive):
 
 
 class Nadam(Adaptive):
-    """Adam with Nesterov's momentum (Dozat, 2016)."""
+    """Adam with Nesterov's momentum (Dozat, 2016).
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Nadam(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.8937, 2.1063]
+    """
 
     learning_rate: float = 0.001
     beta_1: float = 0.9
@@ -131,7 +154,15 @@ class Nadam(Adaptive):
 
 
 class Lamb(Adaptive):
-    """Adam with steps in proportion to each weight's norm, for large batches (You et al., 2019)."""
+    """Adam with steps in proportion to each weight's norm, for large batches (You et al., 2019).
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Lamb(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.8419, 2.1581]
+    """
 
     learning_rate: float = 0.001
     beta_1: float = 0.9
@@ -161,6 +192,13 @@ class ScheduleFreeAdamW(Adaptive):
 
     Args:
         warmup_steps: Over how many steps the learning rate rises linearly from 0.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.ScheduleFreeAdamW(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9, 2.1]
     """
 
     learning_rate: float = 0.0025

@@ -48,6 +48,13 @@ class RMSprop(Adaptive):
         rho: How much of the running means is kept at a step.
         momentum: How much of the last step is added to the next.
         centered: Whether to divide by the deviation from the gradient's mean instead.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.RMSprop(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.6838, 2.3162]
     """
 
     learning_rate: float = 0.001
@@ -80,7 +87,15 @@ class RMSprop(Adaptive):
 
 
 class Adagrad(Adaptive):
-    """Steps divided by the root of the sum of all squared gradients (Duchi et al., 2011)."""
+    """Steps divided by the root of the sum of all squared gradients (Duchi et al., 2011).
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Adagrad(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9047, 2.0953]
+    """
 
     learning_rate: float = 0.001
     initial_accumulator_value: float = 0.1
@@ -96,7 +111,15 @@ class Adagrad(Adaptive):
 
 
 class Adadelta(Adaptive):
-    """Steps in the ratio of the running sizes of steps and gradients (Zeiler, 2012)."""
+    """Steps in the ratio of the running sizes of steps and gradients (Zeiler, 2012).
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Adadelta(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9999, 2.0001]
+    """
 
     learning_rate: float = 0.001
     rho: float = 0.95
@@ -123,6 +146,13 @@ class Ftrl(Adaptive):
         l2_regularization_strength: Shrinks weights.
         l2_shrinkage_regularization_strength: Shrinks weights by way of the gradient.
         beta: A further number in the denominator of the step.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Ftrl(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.6031, 1.4923]
     """
 
     learning_rate: float = 0.001
@@ -175,6 +205,13 @@ class Lion(Adaptive):
     """Steps of one size, in the sign of a blended momentum (Chen et al., 2023).
 
     Its learning rate should be 3 to 10 times smaller than Adam's.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Lion(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9, 2.1]
     """
 
     learning_rate: float = 0.001

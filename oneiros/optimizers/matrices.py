@@ -24,6 +24,13 @@ class Adafactor(Adaptive):
         epsilon_2: The least root mean square that a weight is taken to have.
         clip_threshold: The largest root mean square of a step.
         relative_step: Whether the learning rate is at most `1 / sqrt(t)`.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Adafactor(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.8419, 2.1581]
     """
 
     learning_rate: float = 0.001
@@ -87,6 +94,13 @@ class Muon(Adaptive):
         ns_steps: How many Newton-Schulz iterations to make.
         nesterov: Whether to look ahead by the momentum.
         rms_rate: The root mean square of a step over Adam's; None leaves steps as they are.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> w = oneiros.Variable([[1.0, 2.0]])
+    >>> optimizers.Muon(0.1).apply([[[1.0, -1.0]]], [w])
+    >>> [round(float(x), 4) for x in w.numpy()[0]]
+    [0.9857, 2.0131]
     """
 
     learning_rate: float = 0.001

@@ -17,6 +17,13 @@ class LearningRateSchedule(Configurable):
     """The base of schedules: `schedule(step)` is the learning rate at a step.
 
     Subclasses define `__call__(step)` in terms of `ops`, and `get_config`.
+
+    >>> from oneiros.optimizers import schedules
+    >>> class Halving(schedules.LearningRateSchedule):
+    ...     def __call__(self, step):
+    ...         return 0.1 * 0.5**step
+    >>> Halving()(1)
+    0.05
     """
 
     def __call__(self, step):
@@ -214,14 +221,25 @@ def _float(step):
 
 
 def serialize(learning_rate_schedule):
-    """The config of a schedule: its class's name and its constructor's arguments."""
+    """The config of a schedule: its class's name and its constructor's arguments.
+
+    >>> from oneiros.optimizers import schedules
+    >>> schedules.serialize(schedules.CosineDecay(0.1, 10))["class_name"]
+    'CosineDecay'
+    """
     from oneiros.core.registry import serialize_keras_object
 
     return serialize_keras_object(learning_rate_schedule)
 
 
 def deserialize(config, custom_objects=None):
-    """The schedule with that config, as `serialize` gave it."""
+    """The schedule with that config, as `serialize` gave it.
+
+    >>> from oneiros.optimizers import schedules
+    >>> rate = schedules.CosineDecay(0.1, 10)
+    >>> schedules.deserialize(schedules.serialize(rate)).decay_steps
+    10
+    """
     from oneiros.core.registry import deserialize_keras_object
 
     table = {name: value for name, value in globals().items() if name in __all__}

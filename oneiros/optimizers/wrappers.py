@@ -241,6 +241,15 @@ class MultiOptimizer(Optimizer):
 
     Args:
         optimizer_map: An `OptimizerMap`, or a function of a variable that returns its optimizer.
+
+    >>> import oneiros
+    >>> from oneiros import optimizers
+    >>> slow, fast = optimizers.SGD(0.1), optimizers.SGD(1.0)
+    >>> both = optimizers.MultiOptimizer(lambda v: fast if v.name == "bias" else slow)
+    >>> weights = [oneiros.Variable([1.0], name=name) for name in ("kernel", "bias")]
+    >>> both.apply([[1.0], [1.0]], weights)
+    >>> [round(float(v.numpy()[0]), 4) for v in weights]
+    [0.9, 0.0]
     """
 
     optimizers = None  # a list, in order; an attribute, by whose name files know it
