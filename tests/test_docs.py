@@ -1,6 +1,7 @@
 """The Python in the documentation runs: the blocks of a page, in order, in one namespace."""
 
 import doctest
+import importlib.util
 import pathlib
 import re
 
@@ -55,3 +56,38 @@ def test_links_within_the_project_lead_somewhere(page):
     prose = BLOCK.sub("", page.read_text())
     wrong = [to for to in LINK.findall(prose) if not (page.parent / to).exists()]
     assert not wrong
+
+
+# The reference ------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def maker():
+    spec = importlib.util.spec_from_file_location("maker", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_docstrings_say(maker):
+    old = [n for n, text in maker.pages().items() if (maker.FOLDER / n).read_text() != text]
+    assert not old, "run python docs/make_reference.py"
+
+
+@pytest.mark.parametrize(
+    "family",
+    "activations initializers regularizers constraints losses metrics dtype_policies".split(),
+)
+def test_examples_in_docstrings_that_are_made_run(family):
+    """Those of look-ups, which doctest does not find in the modules."""
+    room = importlib.import_module(f"oneiros.{family}")
+    for name in ("get", "serialize", "deserialize"):
+        text = getattr(room, name).__doc__
+        test = doctest.DocTestParser().get_doctest(text, dict(vars(room)), name, None, None)
+        assert test.examples
+        assert not doctest.DocTestRunner().run(test, out=print).failed
+
+
+def test_every_name_of_the_small_families_has_an_example(maker):
+    for family in set(maker.FAMILIES) - {"layers", "random", "ops"}:
+        room = importlib.import_module(f"oneiros.{family}")
+        for name, thing in maker.members(room):
+            assert ">>>" in (thing.__doc__ or ""), f"{family}.{name}"
