@@ -281,7 +281,9 @@ class Variable:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self):
-        return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"
+        known = STATE.stateless is None and STACK.top is None
+        value = f", value={self.numpy()}" if known else ""
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}{value}>"
 
 
 class _Later:
