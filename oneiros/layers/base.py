@@ -611,7 +611,7 @@ class Layer(Operation):
             if type(x) in VARIABLES:
                 return x
             if not isinstance(x, Symbol) and isinstance(x, (np.ndarray, np.generic)):
-                if x.dtype.kind in "OUS":
+                if x.dtype.kind in "OUST":
                     return x
                 if STACK.top is None:
                     dtype = self._compute_dtype if self.autocast and x.dtype.kind == "f" else None

@@ -56,8 +56,9 @@ class HostLayer(Layer):
         if inputs is None or len(args) > 1:
             return super().__call__(*args, **kwargs)
         parts = list(inputs) if self.takes_list and isinstance(inputs, (list, tuple)) else [inputs]
-        if STAGE.active is not None and any(isinstance(x, (Absent, Symbol)) for x in parts):
-            return STAGE.active.call(self, parts)
+        stage = STAGE.active
+        if stage and (stage.replaying or any(isinstance(x, (Absent, Symbol)) for x in parts)):
+            return stage.call(self, parts)
         if any(isinstance(x, Absent) for x in parts):
             raise RuntimeError(f"layer '{self.name}' was given strings of a stage that has ended")
         if any(isinstance(x, Symbol) for x in parts):

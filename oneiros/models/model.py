@@ -13,7 +13,9 @@ from oneiros.core.op import array, to_dtype
 from oneiros.core.spec import Unknown, dtype_name
 from oneiros.core.symbol import Symbol
 from oneiros.layers.base import Layer, _signature
+from oneiros.layers.host import fit_rank
 from oneiros.models.function import Function
+from oneiros.training.staging import Staged, on_stage
 from oneiros.training.trainer import Trainer
 
 __all__ = ["Model", "model_from_json"]
@@ -62,6 +64,13 @@ class Model(Trainer, Layer):
                     f"{type(self).__name__} takes symbols as (inputs, outputs), or keyword arguments only; got {args}"
                 )
             Layer.__init__(self, **kwargs)
+
+    def __call__(self, *args, **kwargs):
+        if args and type(args[0]) is Staged:
+            stage = self._stage
+            with on_stage(stage):
+                return super().__call__(stage.inputs(args[0]), *args[1:], **kwargs)
+        return super().__call__(*args, **kwargs)
 
     # The graph ------------------------------------------------------------------------------------
     def _set_graph(self, inputs, outputs):
@@ -235,6 +244,8 @@ class Model(Trainer, Layer):
     def _graph_input(self, value, symbol):
         if value is None:
             return None
+        if symbol.dtype == "string":
+            value = fit_rank(value, symbol.shape)
         value = (
             array(value) if not hasattr(value, "dtype") or isinstance(value, np.generic) else value
         )

@@ -208,7 +208,8 @@ class Loop:
             return
         x = data.arrays[0]
         for start in range(0, data.size, data.batch_size):
-            yield tree.map_structure(lambda v: v[start : start + data.batch_size], x), None, None
+            rows = slice(start, start + data.batch_size)
+            yield tree.map_structure(lambda v: None if v is None else v[rows], x), None, None
 
 
 class Rows:

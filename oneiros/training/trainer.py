@@ -14,7 +14,6 @@ import numpy as np
 
 from oneiros.core import backend, config, tree
 from oneiros.core.spec import dtype_name
-from oneiros.core.symbol import Symbol
 from oneiros.training.loops import Loop, Results, float_of, host
 from oneiros.training.step import GROUPS, State, StepFunction
 
@@ -425,9 +424,6 @@ class Trainer:
         if function is not None and self._state is not None and function.seen == CHANGES[0]:
             return self._state, function
         x, y, _ = batch
-        built = self.built and all(
-            layer.built or id(layer) in self._never_run for layer in self._flatten_layers()
-        )
         needs_metrics = (
             kind != "predict"
             and self._compile_metrics is not None
@@ -438,7 +434,7 @@ class Trainer:
             and self._compile_loss is not None
             and not getattr(self._compile_loss, "built", True)
         )
-        if not built or needs_metrics or needs_loss:
+        if not self._all_built or needs_metrics or needs_loss:
             self._build_for(x, y if kind != "predict" else None)
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
@@ -451,37 +447,35 @@ class Trainer:
         function.seen = CHANGES[0]
         return self._state, function
 
+    @property
+    def _all_built(self):
+        layers = self._flatten_layers()
+        return self.built and all(y.built or id(y) in self._never_run for y in layers)
+
+    def _build_once(self, x, y):
+        if not self._all_built:
+            self._build_for(x, y)
+
     def _build_for(self, x, y):
         """Run the model once on symbols, so that every weight and metric exists."""
+        from oneiros.training.staging import has_stage, refuse_strings, symbols_of
+
         self._forget_state()
-
-        def symbol(v):
-            if v is None:
-                return None
-            dtype = backend.current().canonical_dtype(dtype_name(v.dtype))
-            return Symbol((None, *v.shape[1:]) if v.shape else (), dtype)
-
-        if any(
-            getattr(v, "dtype", np.dtype("f4")).kind in "OUS"
-            for v in tree.flatten(x)
-            if isinstance(v, np.ndarray)
-        ):
-            raise ValueError(
-                f"model '{self.name}': inputs must be numbers; got an array of dtype object or str"
-            )
-        inputs = tree.map_structure(symbol, x)
+        if not has_stage(self):
+            refuse_strings(self, x)
+        inputs = symbols_of(self, x)
         kwargs = {"training": True} if self._call_takes_training else {}
         outputs = self(inputs, **kwargs)
         unbuilt = frozenset(id(layer) for layer in self._flatten_layers() if not layer.built)
         object.__setattr__(self, "_never_run", unbuilt)  # such as a dropout of rate 0
         if self._compile_metrics is not None and y is not None:
-            self._compile_metrics.build(tree.map_structure(symbol, y), outputs)
+            self._compile_metrics.build(symbols_of(self, y), outputs)
         if (
             self._compile_loss is not None
             and y is not None
             and hasattr(self._compile_loss, "build")
         ):
-            self._compile_loss.build(tree.map_structure(symbol, y), outputs)
+            self._compile_loss.build(symbols_of(self, y), outputs)
 
     def _symbolic_build(self, data_batch=None, **_):
         self._build_for(*data_batch[:2])
@@ -539,6 +533,7 @@ class Trainer:
         True
         """
         from oneiros.training import data as adapters
+        from oneiros.training.staging import staged_data
 
         self._check_compiled("fit")
         if self.optimizer is None:
@@ -558,11 +553,12 @@ class Trainer:
             shuffle=shuffle,
             class_weight=class_weight,
         )
-        validation = None
+        data, validation = staged_data(self, data), None
         if validation_data is not None:
             validation = _validation(
                 validation_data, validation_batch_size or batch_size, validation_steps
             )
+            validation = staged_data(self, validation)
         limit = config.max_epochs()
         epochs = min(epochs, limit) if limit is not None else epochs
         listeners = self._callbacks(callbacks, verbose, True, epochs, data)
@@ -612,11 +608,13 @@ class Trainer:
     ):  # fmt: skip
         """The loss and the metrics on data: a number, a list of them, or a dict by name."""
         from oneiros.training import data as adapters
+        from oneiros.training.staging import staged_data
 
         self._check_compiled("evaluate")
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         data = adapters.adapt(x, y, sample_weight, batch_size=batch_size, steps=steps)
+        data = staged_data(self, data)
         listeners = self._callbacks(callbacks, verbose, False, 1, data)
         logs = self._evaluate(data, listeners)
         if self._state is not None:
@@ -636,6 +634,7 @@ class Trainer:
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """The outputs for data, as NumPy arrays in the model's output structure."""
         from oneiros.training import data as adapters
+        from oneiros.training.staging import staged_data
 
         if (
             type(x) is np.ndarray and x.ndim and callbacks is None and verbose == 0 and steps is None
@@ -643,7 +642,7 @@ class Trainer:
             and config.max_steps_per_epoch() is None
         ):  # fmt: skip
             return tree.map_structure(np.array, self._outputs_of(adapters.standard(x)))
-        data = adapters.adapt(x, batch_size=batch_size, steps=steps)
+        data = staged_data(self, adapters.adapt(x, batch_size=batch_size, steps=steps))
         listeners = self._callbacks(callbacks, verbose, False, 1, data)
         return Loop(self, "predict", data, listeners).predict()
 
@@ -666,6 +665,9 @@ class Trainer:
         return self._on_batch("test", (x, y, sample_weight), return_dict)
 
     def _on_batch(self, kind, batch, return_dict):
+        from oneiros.training.staging import staged_batch
+
+        batch = (staged_batch(self, *batch[:2]), *batch[1:])
         batch = tree.map_structure(host, batch)
         state, function = self._prepare(kind, batch)
         leaves = [v for v in tree.flatten(batch) if v is not None]
@@ -683,9 +685,11 @@ class Trainer:
         return self._outputs_of(tree.map_structure(host, x))
 
     def _outputs_of(self, x):
-        batch = (x, None, None)
+        from oneiros.training.staging import staged_batch
+
+        batch = (staged_batch(self, x), None, None)
         state, function = self._prepare("predict", batch)
-        leaves = tree.flatten(batch[0])
+        leaves = [v for v in tree.flatten(batch[0]) if v is not None]
         return tree.map_structure(backend.to_numpy, function.of(state, leaves, batch).run(leaves))
 
     def make_train_function(self, force=False):

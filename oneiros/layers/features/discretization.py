@@ -8,6 +8,7 @@ import numpy as np
 
 from oneiros import ops
 from oneiros.core import backend
+from oneiros.core.symbol import Symbol
 from oneiros.layers.base import Layer
 from oneiros.layers.features.encoding import check_mode, encode_symbols
 from oneiros.layers.text.batches import batches_of
@@ -180,6 +181,8 @@ class Discretization(Layer):
             )
         x = ops.cast(inputs, "float32")
         edges = np.asarray(self.bin_boundaries, "float32")
+        owner = None if isinstance(x, (Symbol, np.ndarray)) else backend.owner_of(type(x))
+        edges = edges if owner is None else owner.to_array(edges)
         if not len(edges):
             bins = ops.zeros(x.shape, "int32")
         elif len(edges) <= 64:  # comparing is quicker than searching

@@ -6,6 +6,7 @@ import numpy as np
 
 from oneiros import ops
 from oneiros.core import backend
+from oneiros.core.symbol import Symbol
 from oneiros.layers.base import Layer
 
 __all__ = ["CategoryEncoding", "check_mode", "encode", "encode_symbols", "encoded_shape"]
@@ -127,13 +128,16 @@ class CategoryEncoding(Layer):
             inputs = inputs.astype("int64")
         elif not isinstance(inputs, (list, tuple)) and "float" in str(inputs.dtype):
             inputs = ops.cast(inputs, "int32")
+        owner = backend.owner({type(inputs)} - {Symbol}) if hasattr(inputs, "dtype") else None
+        if owner not in (None, backend.current()) and not owner.is_abstract(inputs):
+            inputs = owner.to_numpy(inputs)  # of another backend: by NumPy, and back
         if isinstance(inputs, np.ndarray) and count_weights is None:
             if inputs.size and inputs.min() < 0:
                 raise ValueError(
                     f"CategoryEncoding '{self.name}' takes integers from 0; got {inputs.min()}"
                 )
             made = encode(inputs, self.output_mode, self.num_tokens, self.compute_dtype)
-            return backend.to_array(made)
+            return (owner or backend.current()).to_array(made)
         return encode_symbols(
             inputs, self.output_mode, self.num_tokens, self.compute_dtype, count_weights
         )

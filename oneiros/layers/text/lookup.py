@@ -533,30 +533,29 @@ class IntegerLookup(IndexLookup):
 
     def _by_ops(self, inputs):
         """By a search: of symbols, and arrays of frameworks."""
-        x = ops.cast(inputs, "int64") if "float" in str(inputs.dtype) else inputs
-        dtype = backend.current().canonical_dtype("int64")
-        table = self._lookup_table()
+        x, engine = inputs, backend.owner({type(inputs)} - {Symbol}) or backend.current()
+        dtype, table = engine.canonical_dtype("int64"), self._lookup_table()
+        constant = _narrow if isinstance(x, Symbol) else lambda *v: engine.to_array(_narrow(*v))
         if self.invert:
             every = np.array([*self._specials, *self._tokens, self.oov_token], "int64")
-            last = len(every) - 1
-            known = ops.logical_and(ops.greater_equal(x, 0), ops.less(x, last))
-            return ops.take(_narrow(every, dtype), ops.where(known, ops.cast(x, "int32"), last))
+            known = ops.logical_and(ops.greater_equal(x, 0), ops.less(x, len(every) - 1))
+            place = ops.where(known, ops.cast(x, "int32"), len(every) - 1)
+            return ops.take(constant(every, dtype), place)
         keys = np.array(sorted(table), "int64")
-        numbers = np.array([table[k] for k in keys.tolist()], "int64")
-        keys, numbers = _narrow(keys, dtype), _narrow(numbers, dtype)
-        x = ops.cast(x, dtype)
-        place = ops.minimum(ops.searchsorted(keys, x), len(keys) - 1)
+        numbers = constant(np.array([table[k] for k in keys.tolist()], "int64"), dtype)
+        keys, x = constant(keys, dtype), ops.cast(x, dtype)
+        place = ops.minimum(ops.searchsorted(keys, x), len(table) - 1)
         first = len(self._specials) - self.num_oov_indices
         if self.num_oov_indices > 1:
             out = ops.mod(x, self.num_oov_indices) + first
         else:  # nothing can be raised here: UNKNOWN is no number
             out = ops.zeros_like(x) + (first if self.num_oov_indices else UNKNOWN)
         index = ops.where(ops.equal(ops.take(keys, place), x), ops.take(numbers, place), out)
-        if self.output_mode == "tf_idf":
-            padding = self._depth() - len(self._weights)
-            counts = encode_symbols(index, "count", self._depth(), "float32")
-            return counts * np.pad(self._weights, (0, padding))
-        return encode_symbols(index, self.output_mode, self._depth(), dtype)
+        if self.output_mode != "tf_idf":
+            return encode_symbols(index, self.output_mode, self._depth(), dtype)
+        counts = encode_symbols(index, "count", self._depth(), "float32")
+        weights = np.pad(self._weights, (0, self._depth() - len(self._weights)))
+        return counts * (weights if isinstance(x, Symbol) else engine.to_array(weights))
 
     def _inner(self, values):
         return [int(v) for v in _host_list(values)]
@@ -633,12 +632,13 @@ def _host_list(values):
 
 
 def _in_place(x):
-    """Whether a lookup runs where `x` is: symbols, and arrays of frameworks."""
+    """Whether a lookup runs where `x` is: symbols, and arrays of the session's framework."""
     if isinstance(x, Symbol):
         return True
-    return hasattr(x, "dtype") and not isinstance(x, (np.ndarray, np.generic)) and not hasattr(
-        x, "to_numpy"
-    )  # fmt: skip
+    if not hasattr(x, "dtype") or isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "to_numpy"):
+        return False
+    engine = backend.owner_of(type(x))
+    return engine is backend.current() or engine.is_abstract(x)
 
 
 def _narrow(x, dtype):
