@@ -130,6 +130,8 @@ class Stream:
         known = [n for n in (steps, self._length()) if n is not None]
         self.num_batches = min(known, default=None)
         self.once = hasattr(source, "__next__")  # cannot be begun again
+        # Of a data set of ours, whose order follows from the number of the pass.
+        self.first_pass = source.num_passes if hasattr(source, "iterate_pass") else None
         self._running = None  # an iterator that the next epoch goes on with
         self._tuples = self.kind == "torch DataLoader"  # whose batches are lists
 
@@ -163,6 +165,8 @@ class Stream:
             self._running = running
 
     def _begin(self, epoch):
+        if self.first_pass is not None:
+            return self.source.iterate_pass(self.first_pass + epoch)
         return self.source if self.once else iter(self.source)
 
     def _length(self):
