@@ -28,6 +28,7 @@ _NAMES = {
     "load_img": "utils.images",
     "model_to_dot": "models.plot",
     "normalize": "utils.arrays",
+    "pad_sequences": "utils.sequences",
     "pack_x_y_sample_weight": "training.data",
     "plot_model": "models.plot",
     "register_keras_serializable": "core.registry",
