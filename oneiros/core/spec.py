@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 
-__all__ = ["Spec", "Unknown", "broadcast_shapes", "dtype_name", "spec_of"]
+__all__ = ["Spec", "Unknown", "agree", "broadcast_shapes", "dtype_name", "spec_of"]
 
 
 class Spec:
@@ -96,6 +96,11 @@ def spec_of(x):
     if type(x) in (bool, int, float, complex, Unknown):
         return Spec((), None)
     return Spec(tuple(x.shape), dtype_name(x.dtype))
+
+
+def agree(n, m):
+    """Whether two dimensions, or products of them, can be one; unknown ones agree with any."""
+    return n == m or isinstance(n, Unknown) or isinstance(m, Unknown)
 
 
 def broadcast_shapes(*shapes):

@@ -10,6 +10,7 @@ import math
 import warnings
 
 from oneiros.core import primitives as p
+from oneiros.core.dtypes import is_complex
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.ops.common import over, spread, within
 
@@ -96,6 +97,8 @@ def softplus(x):
     [0.0, 1000.0]
     """
     x = float_of(x)
+    if is_complex(dtype_of(x)):
+        return p.log(p.add(p.exp(x), 1.0))
     return p.add(p.maximum(x, 0.0), p.log1p(p.exp(-p.abs(x))))
 
 

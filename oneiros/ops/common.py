@@ -7,6 +7,7 @@ import operator
 
 from oneiros.core import primitives as p
 from oneiros.core.op import dtype_of
+from oneiros.core.spec import agree
 
 __all__ = ["agree", "hot", "over", "spread", "whole", "wide", "within"]
 
@@ -45,12 +46,6 @@ def spread(y, x, axes):
 def wide(x):
     """`x`, in float32 if its dtype is too narrow for sums."""
     return p.cast(x, dtype="float32") if dtype_of(x) in ("float16", "bfloat16") else x
-
-
-def agree(n, m):
-    """Whether two dimensions can be one; unknown ones (subclasses of int while tracing) agree with
-    any."""
-    return n == m or not type(n) is type(m) is int
 
 
 def hot(x, count, axis):

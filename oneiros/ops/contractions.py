@@ -9,7 +9,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex, result_type
 from oneiros.core.op import array, dtype_of, op, to_dtype
-from oneiros.core.spec import Unknown, broadcast_shapes
+from oneiros.core.spec import Unknown, agree, broadcast_shapes
 from oneiros.ops.elementwise import add, floating, operands
 from oneiros.ops.indexing import diagonal
 from oneiros.ops.shaping import part, place, ravel, sizes
@@ -96,7 +96,7 @@ def affine(x, kernel, bias):
 
 def _check_inner(name, x, i, y, j):
     n, m = x.shape[i], y.shape[j]
-    if n != m and not isinstance(n, Unknown) and not isinstance(m, Unknown):
+    if not agree(n, m):
         raise ValueError(
             f"{name}: axis {i} of x1 and axis {j} of x2 must have one length; got shapes "
             f"{tuple(x.shape)} "
@@ -226,7 +226,7 @@ def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
     x, y = operands(x1, x2)
     x, y = moveaxis.body(x, axisa, -1), moveaxis.body(y, axisb, -1)
     for v in (x, y):
-        if v.shape[-1] not in (2, 3):
+        if v.shape[-1] not in (2, 3) and not isinstance(v.shape[-1], Unknown):
             raise ValueError(
                 f"cross: vectors must have length 2 or 3; got shapes {tuple(x.shape)} and "
                 f"{tuple(y.shape)}"
@@ -237,7 +237,7 @@ def cross(x1, x2, axisa=-1, axisb=-1, axisc=-1, axis=None):
         rank = len(v.shape) - 1
         made = [
             p.reshape(part(v, rank, i, i + 1), shape=tuple(v.shape[:-1]))
-            for i in range(v.shape[-1])
+            for i in range(_min(v.shape[-1], 3))
         ]
         return made if len(made) == 3 else [*made, None]
 
@@ -388,7 +388,7 @@ def _single(x, names, lengths):
         while names.count(name) > 1:
             i = names.index(name)
             j = names.index(name, i + 1)
-            if x.shape[i] != x.shape[j]:
+            if not agree(x.shape[i], x.shape[j]):
                 raise ValueError(
                     f"einsum: {name!r} stands for the lengths {x.shape[i]} and {x.shape[j]} of "
                     "one operand"

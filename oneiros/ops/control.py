@@ -45,18 +45,19 @@ def saturate_cast(x, dtype):
     """`x` as `dtype`, with what the dtype cannot hold moved to its nearest limit."""
     x, dtype = array(x), standardize_dtype(dtype)
     have, want = dtype_name(x.dtype), np_dtype(dtype)
-    if dtype == "bool" or have == "bool" or is_float(dtype) and not is_float(have):
+    if dtype == "bool":
+        return p.greater(x, 0) if have != "bool" else x
+    if have == "bool" or is_float(dtype) and not is_float(have):
         return to_dtype(x, dtype)
     info = _limits(want)
     own = _limits(np_dtype(have))
     low, high = max(info.min, own.min), min(info.max, own.max)
-    if is_float(have):  # the integer limit as a float that does not exceed it
-        low, high = (
-            float(low),
-            float(np.nextafter(np_dtype(have).type(high), np_dtype(have).type(0))),
-        )
-    x = p.minimum(p.maximum(x, np.asarray(low, np_dtype(have))), np.asarray(high, np_dtype(have)))
-    return to_dtype(x, dtype)
+    low, top = np.asarray(low, np_dtype(have)), np.asarray(high, np_dtype(have))
+    if float(top) <= high or not is_float(have):
+        return to_dtype(p.minimum(p.maximum(x, low), top), dtype)
+    below = np.nextafter(top, np.zeros_like(top))  # the dtype has no float for the integer limit
+    made = to_dtype(p.minimum(p.maximum(x, low), below), dtype)
+    return p.select(p.greater_equal(x, top), np.asarray(high, want), made)
 
 
 def _limits(dtype):
@@ -265,9 +266,7 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
 
     state = (array(np.int32(0)), *start)
     made = _while(test, step, state)[1:]
-    return (
-        made[0] if single else type(loop_vars)(made) if isinstance(loop_vars, list) else tuple(made)
-    )
+    return made[0] if single else tuple(made)
 
 
 def _while(test, step, state):

@@ -13,6 +13,7 @@ from oneiros.core.dtypes import is_float, np_dtype, result_type, standardize_dty
 from oneiros.core.graph import STACK
 from oneiros.core.op import array as _array
 from oneiros.core.op import dtype_of, op, promote, to_dtype, unwrap
+from oneiros.core.spec import broadcast_shapes
 from oneiros.core.symbol import Symbol
 from oneiros.ops.elementwise import constant
 from oneiros.ops.shaping import place, sizes
@@ -202,10 +203,11 @@ def vander(x, N=None, increasing=False):
     x = _array(x)
     if len(x.shape) != 1:
         raise ValueError(f"vander: x must be a vector; got shape {tuple(x.shape)}")
-    x = to_dtype(x, "int32" if dtype_of(x) == "bool" else result_type(dtype_of(x)))
+    dtype = result_type(dtype_of(x))
+    x = to_dtype(x, "int32" if dtype == "bool" else dtype)
     count = x.shape[0] if N is None else operator.index(N)
     powers = np.arange(count)[:: 1 if increasing else -1].astype(np_dtype(dtype_of(x)))
-    return p.power(p.reshape(x, shape=(x.shape[0], 1)), powers)
+    return to_dtype(p.power(p.reshape(x, shape=(x.shape[0], 1)), powers), dtype)
 
 
 # Ranges ------------------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
         raise ValueError(f"linspace: num must not be negative; got {num}")
     run, dtype = _range_dtype(start, stop, dtype)
     start, stop = (to_dtype(_array(v), run) for v in (start, stop))
-    shape = np.broadcast_shapes(tuple(start.shape), tuple(stop.shape))
+    shape = broadcast_shapes(tuple(start.shape), tuple(stop.shape))
     start, stop = (
         p.reshape(p.broadcast_to(v, shape=shape), shape=(1, *shape)) for v in (start, stop)
     )
@@ -324,6 +326,8 @@ def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     [1. 2. 4. 8.]
     """
     run, dtype = _range_dtype(start, stop, dtype)
+    if all(type(v) in (int, float) for v in (start, stop)):  # exact powers, in 64 bits
+        return _array(np.geomspace(start, stop, num, endpoint).astype(np_dtype(dtype)))
     start, stop = (to_dtype(_array(v), run) for v in (start, stop))
     sign = p.sign(start)
     ends = [p.log2(p.multiply(v, sign)) for v in (start, stop)]

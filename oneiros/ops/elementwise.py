@@ -15,6 +15,7 @@ from oneiros.core import op as families
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex, is_float, is_integer, np_dtype, result_type
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
+from oneiros.core.spec import agree, broadcast_shapes
 
 __all__ = [
     "abs", "absolute", "add", "allclose", "angle", "arccos", "arccosh", "arcsin", "arcsinh",
@@ -63,6 +64,17 @@ def integer(name):
     return rule
 
 
+def _real(name, rule):
+    """`rule` for what is not complex, which is refused on behalf of the op `name`."""
+
+    def real(dtype):
+        if is_complex(dtype):
+            raise TypeError(f"{name}: expected real numbers; got dtype {dtype}")
+        return rule(dtype)
+
+    return real
+
+
 def _described(function, doc, arguments, result):
     example = f">>> from oneiros import ops\n>>> print(ops.{function.name}({arguments}))\n{result}"
     function.__doc__, function.__module__ = f"{doc}\n\n{example}\n", __name__
@@ -106,7 +118,8 @@ nextafter = binary("nextafter", p.nextafter, floating,
 negative = unary("negative", p.negative, same, "`-x`.", "[1, -2]", "[-1  2]")
 abs = unary("abs", p.abs, same, "The absolute values of `x`.", "[-1, 2]", "[1 2]")
 absolute = unary("absolute", p.abs, same, "The absolute values of `x`.", "[-1, 2]", "[1 2]")
-fabs = unary("fabs", p.abs, floating, "The absolute values, as floats.", "[-1, 2]", "[1. 2.]")
+fabs = unary("fabs", p.abs, _real("fabs", floating), "The absolute values, as floats.",
+    "[-1, 2]", "[1. 2.]")
 sign = unary("sign", p.sign, same, "-1, 0 or 1 by the sign of `x`.", "[-3, 0, 2]", "[-1  0  1]")
 
 # Comparison and logic ----------------------------------------------------------------------------
@@ -246,7 +259,7 @@ def trunc(x):
     >>> print(ops.trunc([-1.5, 1.5]))
     [-1.  1.]
     """
-    x = array(x)
+    x = _not_complex("trunc", x)
     x = to_dtype(x, result_type(dtype_of(x)))
     return p.trunc(x) if is_float(dtype_of(x)) else x
 
@@ -473,7 +486,7 @@ def fmod(x1, x2):
     >>> print(ops.fmod([-5, 5], 3))
     [-2  2]
     """
-    x1, x2 = operands(x1, x2, number)
+    x1, x2 = operands(x1, x2, _real("fmod", number))
     rest = p.remainder(p.abs(x1), p.abs(x2))
     return p.select(p.less(x1, 0), p.negative(rest), rest) if _signed(x1) else rest
 
@@ -527,7 +540,7 @@ def hypot(x1, x2):
     >>> print(ops.hypot([3.0], [4.0]))
     [5.]
     """
-    x1, x2 = map(p.abs, operands(x1, x2, floating))
+    x1, x2 = map(p.abs, operands(x1, x2, _real("hypot", floating)))
     large, small = p.maximum(x1, x2), p.minimum(x1, x2)
     endless = p.logical_or(p.equal(x1, math.inf), p.equal(x2, math.inf))
     plain = p.logical_or(p.equal(large, 0), endless)
@@ -544,7 +557,7 @@ def heaviside(x1, x2):
     >>> print(ops.heaviside([-1.0, 0.0, 2.0], 0.5))
     [0.  0.5 1. ]
     """
-    x1, x2 = operands(x1, x2, floating)
+    x1, x2 = operands(x1, x2, _real("heaviside", floating))
     step = p.select(p.less(x1, 0), constant(0, x1), constant(1, x1))
     return p.select(p.isnan(x1), x1, p.select(p.equal(x1, 0), x2, step))
 
@@ -558,6 +571,10 @@ def logaddexp(x1, x2):
     [0.]
     """
     x1, x2 = operands(x1, x2, floating)
+    if is_complex(dtype_of(x1)):
+        larger = p.greater(p.real(x1), p.real(x2))
+        x1, x2 = p.select(larger, x1, x2), p.select(larger, x2, x1)
+        return p.add(x1, p.log(p.add(p.exp(p.subtract(x2, x1)), 1.0)))
     return p.add(p.maximum(x1, x2), p.log1p(p.exp(_gap(x1, x2))))
 
 
@@ -570,6 +587,9 @@ def logaddexp2(x1, x2):
     [3.]
     """
     x1, x2 = operands(x1, x2, floating)
+    if is_complex(dtype_of(x1)):
+        turn = math.log(2.0)
+        return p.divide(logaddexp.body(p.multiply(x1, turn), p.multiply(x2, turn)), turn)
     more = p.log1p(p.exp(p.multiply(_gap(x1, x2), math.log(2.0))))
     return p.add(p.maximum(x1, x2), p.multiply(more, 1 / math.log(2.0)))
 
@@ -608,7 +628,7 @@ def gcd(x1, x2):
     from oneiros.ops.control import while_loop
 
     x1, x2 = operands(x1, x2, _whole("gcd"))
-    shape = np.broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
+    shape = broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = (p.broadcast_to(p.abs(x), shape=shape) for x in (x1, x2))
 
     def step(x, y):
@@ -806,7 +826,7 @@ def view_as_complex(x):
     [1.+2.j]
     """
     x = _as_float(x)
-    if not x.shape or x.shape[-1] != 2:
+    if not x.shape or not agree(x.shape[-1], 2):
         raise ValueError(
             f"view_as_complex: the last axis must have length 2; got shape {tuple(x.shape)}"
         )

@@ -14,7 +14,7 @@ from oneiros.core import config
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_float, np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
-from oneiros.core.spec import Unknown
+from oneiros.core.spec import Unknown, agree
 from oneiros.ops.common import over, wide
 from oneiros.ops.resizing import batch_of, cut, like, resize, scale_and_translate
 from oneiros.ops.windows import explicit_padding, per_axis
@@ -306,7 +306,7 @@ def affine_transform(
     _check_sampling("affine_transform", order, fill_mode)
     x, back = batch_of("affine_transform", images, data_format)
     matrix = to_dtype(array(transform), "float32")
-    if len(matrix.shape) not in (1, 2) or matrix.shape[-1] != 8:
+    if len(matrix.shape) not in (1, 2) or not agree(matrix.shape[-1], 8):
         raise ValueError(
             "affine_transform: transform must have the shape (8,) or (batch, 8); got "
             f"{tuple(matrix.shape)}"
@@ -560,7 +560,7 @@ def rgb_to_grayscale(images, data_format=None):
     x, axis = _channels("rgb_to_grayscale", images, data_format, least="any")
     if x.shape[axis] == 1:
         return x
-    if x.shape[axis] != 3:
+    if not agree(x.shape[axis], 3):
         raise ValueError(
             f"rgb_to_grayscale: images must have 3 channels, or 1; got shape {tuple(x.shape)}"
         )
@@ -572,7 +572,7 @@ def rgb_to_grayscale(images, data_format=None):
 
 
 def _three(name, x, axis):
-    if x.shape[axis] != 3:
+    if not agree(x.shape[axis], 3):
         raise ValueError(f"{name}: images must have 3 channels; got shape {tuple(x.shape)}")
     return [cut(x, axis, i, i + 1) for i in range(3)]
 
@@ -589,7 +589,7 @@ def rgb_to_hsv(images, data_format=None):
     red, green, blue = _three("rgb_to_hsv", x, axis)
     value = p.maximum(p.maximum(red, green), blue)
     width = p.subtract(value, p.minimum(p.minimum(red, green), blue))
-    gray, black = p.equal(width, 0), p.equal(value, 0)
+    gray, black = p.equal(width, 0), p.less_equal(value, 0)
     safe = p.select(gray, 1.0, width)
     part = lambda a, b: p.divide(p.subtract(a, b), safe)
     hue = p.select(

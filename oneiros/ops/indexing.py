@@ -12,10 +12,10 @@ import numpy as np
 
 from oneiros.core import primitives as p
 from oneiros.core.backend import to_numpy
-from oneiros.core.dtypes import is_integer
+from oneiros.core.dtypes import is_integer, result_type
 from oneiros.core.graph import STACK
 from oneiros.core.op import array, dtype_of, op, promote, to_dtype
-from oneiros.core.spec import Unknown
+from oneiros.core.spec import Unknown, agree
 from oneiros.core.symbol import Symbol
 from oneiros.ops.elementwise import constant, operands
 from oneiros.ops.shaping import part, place, ravel, sizes
@@ -327,9 +327,8 @@ def _starts(start_indices, rank, name):
         if isinstance(starts, np.ndarray):
             starts = [int(i) for i in starts.reshape(-1)]
         else:
-            starts = [
-                p.reshape(part(starts, 0, i, i + 1), shape=()) for i in range(starts.shape[0])
-            ]
+            count = rank if agree(starts.shape[0], rank) else starts.shape[0]
+            starts = [p.reshape(part(starts, 0, i, i + 1), shape=()) for i in range(count)]
     if len(starts) != rank:
         raise ValueError(f"{name}: start_indices must hold {rank} numbers; got {len(starts)}")
     return starts
@@ -468,14 +467,16 @@ def unravel_index(indices, shape):
     >>> [int(i) for i in ops.unravel_index(5, (2, 3))]
     [1, 2]
     """
-    indices, shape = indices_of(indices, "unravel_index"), sizes(shape)
+    indices, shape = array(indices), sizes(shape)
+    dtype = result_type(dtype_of(indices))
+    indices = indices_of(indices, "unravel_index")
     indices = from_front(indices, int(np.prod(shape, dtype=np.int64)))
     found = []
     for n in shape[::-1]:
         n = constant(n, indices)
         found.append(p.remainder(indices, n))
         indices = p.floor_divide(indices, n)
-    return tuple(found[::-1])
+    return tuple(to_dtype(i, dtype) for i in found[::-1])
 
 
 # Diagonals ---------------------------------------------------------------------------------------

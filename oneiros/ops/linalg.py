@@ -7,7 +7,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
-from oneiros.ops.common import over, wide, within
+from oneiros.ops.common import agree, over, wide, within
 from oneiros.ops.control import jvp
 
 __all__ = [
@@ -22,7 +22,7 @@ def _matrices(name, x, square=False):
     if len(x.shape) < 2:
         raise ValueError(f"{name}: expected an array of rank 2 or more; got shape {tuple(x.shape)}")
     n, m = x.shape[-2:]
-    if square and n != m and type(n) is type(m):
+    if square and not agree(n, m):
         raise ValueError(f"{name}: expected square matrices; got shape {tuple(x.shape)}")
     return x
 

@@ -125,10 +125,17 @@ def std(x, axis=None, keepdims=False):
     return y if is_complex(dtype) else to_dtype(y, dtype)
 
 
+def _not_empty(x, axis, name):
+    """`x`, if there is something along `axis`."""
+    if 0 in x.shape and 0 in (x.shape[i] for i in within(x, axis, name)):
+        raise ValueError(f"{name}: there is nothing along axis {axis} of shape {tuple(x.shape)}")
+    return x
+
+
 def _extreme(primitive, join, x, axis, keepdims, initial, name):
     x = array(x)
     if initial is None:
-        return _reduced(primitive, x, axis, keepdims, name)
+        return _reduced(primitive, _not_empty(x, axis, name), axis, keepdims, name)
     initial = to_dtype(array(initial), dtype_of(x))
     axes = within(x, axis, name)
     if 0 in (x.shape[i] for i in axes):
@@ -193,7 +200,7 @@ def ptp(x, axis=None, keepdims=False):
     >>> print(ops.ptp([1, 4, 2]))
     3
     """
-    x = array(x)
+    x = _not_empty(array(x), axis, "ptp")
     return p.subtract(
         _reduced(p.reduce_max, x, axis, keepdims, "ptp"),
         _reduced(p.reduce_min, x, axis, keepdims, "ptp"),
@@ -492,7 +499,8 @@ def _nanmean(x, axis, keepdims):
 
 def _nanvar(x, axis, keepdims):
     off = p.abs(p.subtract(x, _nanmean(x, axis, True)))
-    total = _reduced(p.reduce_sum, _but_nan(p.multiply(off, off), 0), axis, keepdims, "nanvar")
+    squares = p.select(p.isnan(x), constant(0, off), p.multiply(off, off))
+    total = _reduced(p.reduce_sum, squares, axis, keepdims, "nanvar")
     return p.divide(total, to_dtype(_present(x, axis, keepdims), dtype_of(total)))
 
 
@@ -542,7 +550,7 @@ def nanstd(x, axis=None, keepdims=False):
 
 
 def _nan_extreme(primitive, x, axis, keepdims, limit, name):
-    x = array(x)
+    x = _not_empty(array(x), axis, name)
     if not is_float(dtype_of(x)):
         return _reduced(primitive, x, axis, keepdims, name)
     gone = p.isnan(x)

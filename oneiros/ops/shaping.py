@@ -10,10 +10,10 @@ import re
 import numpy as np
 
 from oneiros.core import primitives as p
-from oneiros.core.dtypes import result_type
+from oneiros.core.dtypes import is_float, result_type
 from oneiros.core.op import array, dtype_of, is_unsized, op, to_dtype
 from oneiros.core.sizes import sizes_of
-from oneiros.core.spec import Unknown
+from oneiros.core.spec import Unknown, agree
 from oneiros.ops.elementwise import constant
 
 _array = array
@@ -57,6 +57,8 @@ def part(x, axis, start, stop, stride=1):
 
 def together(xs, name):
     """The arrays `xs` in one dtype."""
+    if isinstance(getattr(xs, "shape", (0,))[0], Unknown):
+        raise ValueError(f"{name}: expected a list of arrays; got one of shape {tuple(xs.shape)}")
     xs = [array(x) for x in xs]
     if not xs:
         raise ValueError(f"{name}: expected at least one array; got none")
@@ -81,14 +83,14 @@ def reshape(x, newshape):
     if -1 in shape:
         i, total = shape.index(-1), math.prod(x.shape)
         rest = math.prod(shape[:i] + shape[i + 1 :])
-        if total % rest if rest else total:
+        if not isinstance(total, Unknown) and (total % rest if rest else total):
             raise ValueError(f"reshape: {tuple(x.shape)} does not fit into {shape}")
         at = next(
             (n for n in x.shape if isinstance(n, Unknown) and n * rest == total),
             total // (rest or 1),
         )
         shape = (*shape[:i], at, *shape[i + 1 :])
-    elif math.prod(shape) != math.prod(x.shape):
+    elif not agree(math.prod(shape), math.prod(x.shape)):
         raise ValueError(f"reshape: {tuple(x.shape)} does not fit into {shape}")
     return p.reshape(x, shape=shape)
 
@@ -464,7 +466,7 @@ def repeat(x, repeats, axis=None):
         x = p.reshape(x, shape=(*lead, n, 1, *rest))
         x = p.broadcast_to(x, shape=(*lead, n, times, *rest))
         return p.reshape(x, shape=(*lead, n * times, *rest))
-    if len(counts) != n:
+    if not agree(len(counts), n):
         raise ValueError(f"repeat: repeats must hold one number or {n}; got {len(counts)}")
     return p.take(x, np.repeat(np.arange(n, dtype="int32"), counts), axis=axis)
 
@@ -585,7 +587,7 @@ def _ramp(x, edge, axis, shape, first):
         .reshape([-1 if i == axis else 1 for i in range(len(shape))])
     )
     value = p.multiply(p.cast(edge, dtype="float32"), weights)
-    return to_dtype(value, dtype_of(x))
+    return to_dtype(value if is_float(dtype_of(x)) else p.floor(value), dtype_of(x))
 
 
 _COMPUTED = {

@@ -8,6 +8,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
+from oneiros.core.spec import agree
 from oneiros.ops.common import wide
 
 __all__ = ["extract_sequences", "fft", "fft2", "ifft2", "irfft", "istft", "rfft", "stft"]
@@ -163,7 +164,7 @@ def _window(name, window, length, fft_length, dtype):
         )
     else:
         values = array(window)
-        if tuple(values.shape) != (length,):
+        if len(values.shape) != 1 or not agree(values.shape[0], length):
             raise ValueError(
                 f"{name}: an array as window must have the shape ({length},); got "
                 f"{tuple(values.shape)}"

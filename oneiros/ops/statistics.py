@@ -425,7 +425,7 @@ def unique(
 
 
 def _unique_values(x, axis, size, fill_value):
-    values, index, inverse, counts = np.unique(x, True, True, True, axis=axis)
+    values, index, inverse, counts = np.unique(x, True, True, True, axis=axis, equal_nan=False)
     inverse = inverse.reshape(x.shape if axis is None else (x.shape[axis],))
     if size is not None:
         at = 0 if axis is None else axis
@@ -505,8 +505,8 @@ def corrcoef(x):
     if len(x.shape) > 2:
         raise ValueError(f"corrcoef: x must have at most two axes; got shape {tuple(x.shape)}")
     x = wide(to_dtype(x, dtype))
-    vector = len(x.shape) < 2
-    x = p.reshape(x, shape=(1, math.prod(x.shape))) if vector else x
+    vector = len(x.shape) < 2 or x.shape[0] == 1
+    x = p.reshape(x, shape=(1, math.prod(x.shape))) if len(x.shape) < 2 else x
     n = x.shape[1]
     off = p.subtract(
         x,
@@ -571,6 +571,9 @@ def correlate(x1, x2, mode="valid"):
 # Segments ----------------------------------------------------------------------------------------
 def _segments(name, data, segment_ids, num_segments, start, mode):
     x, ids = array(data), indices_of(segment_ids, name, "segment_ids")
+    if dtype_of(x) == "bool" and mode in ("max", "min"):
+        made = _segments(name, p.cast(x, dtype="uint8"), ids, num_segments, start, mode)
+        return p.cast(made, dtype="bool")
     if len(ids.shape) != 1:
         raise ValueError(f"{name}: segment_ids must be a vector; got shape {tuple(ids.shape)}")
     if num_segments is None:

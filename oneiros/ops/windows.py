@@ -15,6 +15,7 @@ from oneiros.core import config
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote
+from oneiros.core.spec import Unknown, agree
 
 __all__ = [
     "adaptive_average_pool", "adaptive_max_pool", "average_pool", "conv", "conv_transpose",
@@ -321,7 +322,11 @@ def average_pool(inputs, pool_size, strides=None, padding="valid", data_format=N
     y, x, window, strides, pads, first = _pool(
         "average_pool", p.sum_pool, float_of(inputs), pool_size, strides, padding, data_format
     )
-    if any(map(any, pads)):
+    if any(isinstance(n, Unknown) for n in y.shape[1:-1]):
+        one = np.ones((), np_dtype(dtype_of(y)))
+        ones = p.broadcast_to(one, shape=(1, *x.shape[1:-1], 1))
+        y = p.divide(y, p.sum_pool(ones, window=window, strides=strides, padding=pads))
+    elif any(map(any, pads)):
         counts = np.ones((), np.float32)
         for n, w, s, (low, _), m in zip(x.shape[1:-1], window, strides, pads, y.shape[1:-1]):
             start = np.arange(m) * s - low
@@ -460,7 +465,11 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
         "fold", size, kernel_size, dilation, padding, stride
     )
     places = math.prod(window)
-    if len(x.shape) != 3 or x.shape[1] % places or x.shape[2] != math.prod(counts):
+    if (
+        len(x.shape) != 3
+        or (x.shape[1] % places and not isinstance(x.shape[1], Unknown))
+        or not agree(x.shape[2], math.prod(counts))
+    ):
         raise ValueError(
             f"fold: x must have the shape (batch, channels * {places}, {math.prod(counts)}) for "
             "images of "
@@ -509,7 +518,7 @@ def depth_to_space(x, block_size, data_format="channels_last"):
     first = config.standardize_data_format(data_format) == "channels_first"
     batch, *size = x.shape
     depth = size.pop(0 if first else 2)
-    if depth % block_size**2:
+    if depth % block_size**2 and not isinstance(depth, Unknown):
         raise ValueError(
             f"depth_to_space: {depth} channels are no multiple of block_size**2, {block_size**2}"
         )

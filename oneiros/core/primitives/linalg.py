@@ -34,7 +34,7 @@ from oneiros.core.primitives.shaping import (
     transpose,
     zeros_of,
 )
-from oneiros.core.spec import Spec, spec_of
+from oneiros.core.spec import Spec, agree, spec_of
 
 __all__ = [
     "cholesky", "det", "eig", "eigh", "fft", "inverse", "irfft", "lu", "qr", "rfft", "slogdet",
@@ -121,7 +121,7 @@ def _gaps(w):
 
 
 def _square(x, name):
-    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+    if len(x.shape) < 2 or not agree(x.shape[-1], x.shape[-2]):
         raise ValueError(f"{name}: expected square matrices; got shape {tuple(x.shape)}")
     return x
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from oneiros.core.primitive import primitive, sum_to
-from oneiros.core.spec import Spec, Unknown, broadcast_shapes, spec_of
+from oneiros.core.spec import Spec, agree, broadcast_shapes, spec_of
 
 __all__ = [
     "broadcast_to", "concatenate", "dynamic_slice", "dynamic_update_slice", "gather_along", "gather_nd",
@@ -18,7 +18,7 @@ __all__ = [
 @primitive
 def reshape(x, *, shape):
     """The elements of `x`, in order, as `shape`."""
-    if math.prod(x.shape) != math.prod(shape):
+    if not agree(math.prod(x.shape), math.prod(shape)):
         raise ValueError(
             f"reshape: {tuple(x.shape)} has {math.prod(x.shape)} elements, {shape} another number"
         )
@@ -126,8 +126,7 @@ def concatenate(*xs, axis):
     first = tuple(xs[0].shape)
     for x in xs[1:]:
         fits = len(x.shape) == len(first) and all(
-            i == axis or n == m or isinstance(n, Unknown) or isinstance(m, Unknown)
-            for i, (n, m) in enumerate(zip(x.shape, first))
+            i == axis or agree(n, m) for i, (n, m) in enumerate(zip(x.shape, first))
         )
         if not fits:
             raise ValueError(
