@@ -725,6 +725,26 @@ class Torch(backend.Backend):
         """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
         if compiled.graph is None:
             return False
+    def signature_of(self, values):
+        found = []
+        for v in values:
+            if v is None:
+                found.append(None)
+            elif type(v) is torch.Tensor and v.device.type == _Place.device.type:
+                if getattr(v, "_keras_mask", None) is not None or v.is_meta:
+                    return None
+                found.append((v.dtype, v.shape))
+            else:
+                return None
+        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack():
+            return None
+        return tuple(found)
+
+    def piece(self, graph):
+        """A function of arrays that gives the graph's one output, which PyTorch differentiates."""
+        flat = plan(graph, self.raw, ISLANDS, host=False, inner=True, moves=True)
+        return lambda *values: flat(*values)[0]
+
         flat = compiled.function.flat
         mode = torch.no_grad if flat.taped else torch.inference_mode
 

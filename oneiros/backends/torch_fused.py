@@ -113,6 +113,8 @@ def divide_no_nan(x1, x2):
     if not (is_float(x1) and is_float(x2)) or x1.dtype is not x2.dtype:
         return NotImplemented
     still = x2 == 0
+    if not (torch.is_grad_enabled() and (x1.requires_grad or x2.requires_grad)):
+        return (x1 / x2).masked_fill_(still, 0.0)
     return torch.where(still, 0.0, x1 / torch.where(still, 1.0, x2))
 
 
@@ -132,9 +134,20 @@ def classes(target, output, from_logits=False, axis=-1):
     return classes_forward(target, output, from_logits, axis)[0]
 
 
+NONE, NOBODY = 0, -100  # PyTorch's: no reduction, the class that is left out
+CLASSES_BACK = torch.ops.aten.nll_loss_backward.default
+SOFTMAX_BACK = torch.ops.aten._log_softmax_backward_data.default
+
+
 def classes_forward(target, output, from_logits, axis):
     logs = torch.log_softmax(output, -1)
     places = target.to(torch.int64)
+    if logs.device.type == "cpu":
+        try:
+            loss = torch._C._nn.nll_loss(logs, places, None, NONE, NOBODY)
+            return loss, (logs, places, None, target.is_floating_point())
+        except IndexError:  # a class that there is not: its loss is 0
+            pass
     inside = places.clamp(0, output.shape[1] - 1)
     fits = (inside == places).to(logs.dtype)
     inside = inside.unsqueeze(1)
@@ -144,6 +157,9 @@ def classes_forward(target, output, from_logits, axis):
 
 def classes_backward(tape, g):
     logs, inside, fits, more = tape
+    if fits is None:
+        g = CLASSES_BACK(g, logs, inside, None, NONE, NOBODY, logs.new_empty(()))
+        return (*[None] * more, SOFTMAX_BACK(g, logs, 1, logs.dtype))
     slope = torch.exp(logs)
     slope.scatter_add_(1, inside, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
     return (*[None] * more, slope.mul_((g * fits).unsqueeze(1)))

@@ -105,7 +105,7 @@ class _Value:
         self.lives, self.pinned = 0, False  # of a root: how many share it, and whether views may
 
 
-def plan(graph, kernel, islands, donate=(), host=True, inner=False):
+def plan(graph, kernel, islands, donate=(), host=True, inner=False, moves=False):
     """A function of the graph's inputs that returns the list of its outputs.
 
     Output k goes into the input at position `donate[k]`, and is that tensor.
@@ -115,6 +115,7 @@ def plan(graph, kernel, islands, donate=(), host=True, inner=False):
         islands: Name of an op to its forward and backward functions.
         host: Whether scalars are worked out in Python.
         inner: Whether it is the body of a loop or branch: what it returns may be what it was given.
+        moves: Whether PyTorch differentiates it: nothing is overwritten.
     """
     pairs = [
         (spec_of(graph.outputs[k]), graph.inputs[i].spec)
@@ -122,13 +123,14 @@ def plan(graph, kernel, islands, donate=(), host=True, inner=False):
     ]
     if len(pairs) < len(donate) or any(a != b for a, b in pairs):
         donate = ()  # it is not the state of a step, whose outputs begin with the new one
-    return _Plan(graph, kernel, islands, donate, host, inner).function()
+    return _Plan(graph, kernel, islands, donate, host, inner, moves).function()
 
 
 class _Plan:
-    def __init__(self, graph, kernel, islands, donate, host, inner):
+    def __init__(self, graph, kernel, islands, donate, host, inner, moves):
         self.graph, self.kernel, self.islands = graph, kernel, islands
         self.host, self.inner, self.name = host, inner, "body" if inner else "step"
+        self.moves = moves
         self.scope, self.lines, self.count, self.bound = {"torch": torch}, [], 0, {}
         self.values, self.slots, self.tapes = {}, {}, {}
         self.named, self.taped = collections.Counter(), False  # whether PyTorch keeps tapes
@@ -270,14 +272,14 @@ class _Plan:
         if x is None or type(x) in (bool, int, str):
             return repr(x)
         if isinstance(x, Graph):
-            x = plan(x, self.kernel, self.islands, host=self.host, inner=True)
+            x = plan(x, self.kernel, self.islands, (), self.host, True, self.moves)
         return self.bind(x)
 
     def is_free(self, x, y):
         """Whether the memory of the operand `x`, which dies here, can be that of `y`."""
         v = self.values[id(x)]
         return (
-            v.writable and v.root.lives == 1 and id(x) in self.dying and not v.number
+            not self.moves and v.writable and v.root.lives == 1 and id(x) in self.dying and not v.number
             and not v.root.pinned and tuple(x.shape) == tuple(y.shape) and x.dtype == y.dtype
         )  # fmt: skip
 
@@ -456,7 +458,7 @@ class _Plan:
     # Rules ---------------------------------------------
     def view(self, call):
         (y,), x = call.outputs, call.args[0]
-        if not isinstance(x, Symbol):
+        if not isinstance(x, Symbol) or self.moves and call.target is p.stop_gradient:
             return NotImplemented
         v, target = self.values[id(x)], call.target
         if v.number:
@@ -656,10 +658,13 @@ class Rewriter:
         for c in graph.calls:
             for s in symbols(c.args):
                 self.users.setdefault(id(s), []).append(c)
+        self.slopes = [c for c in graph.calls if type(c.target).__name__ == "Slope"]
         self.outputs = {id(s) for s in symbols(graph.outputs)}
         self.absorbed, made = set(), []
         for c in graph.calls:
-            made.append(PATTERNS.get(c.target, lambda *_: None)(self, c) or c)
+            name = getattr(c.target, "name", None)
+            pattern = PATTERNS.get(c.target) or PATTERNS.get(name)
+            made.append(pattern and pattern(self, c) or c)
         made = [c for c in made if id(c) not in self.absorbed]
         self.calls = self.grouped(made)
 
@@ -739,6 +744,16 @@ class Rewriter:
             self.absorbed.add(id(over))
         return self.new(c, "relu_grad", (g, over.args[0]))
 
+    def classes(self, c):
+        """A crossentropy of classes takes these as they were before they became floats."""
+        floats = self.only(c.args[0], p.cast)
+        if floats is None or not floats.args[0].dtype.startswith("int"):
+            return None
+        if any(u.kwargs["of"] is c for u in self.slopes):
+            return None
+        self.absorbed.add(id(floats))
+        return self.new(c, c.target, (floats.args[0], *c.args[1:]), **c.kwargs)
+
     def grouped(self, calls):
         """Adam's updates with the same settings as one call, where the first result is needed."""
         made, waiting = [], []
@@ -789,6 +804,7 @@ def _alike(x, *others):
 
 
 PATTERNS = {
+    "sparse_categorical_crossentropy": Rewriter.classes,
     p.add: Rewriter.sum, p.subtract: Rewriter.scaled, p.select: Rewriter.select,
 }  # fmt: skip
 RULES = {

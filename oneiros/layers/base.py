@@ -55,6 +55,19 @@ class _Context(threading.local):
 
 CONTEXT = _Context()
 CHANGES = [0]  # how often attributes of layers were set: what was found by walks may be old
+
+
+def _walks():
+    """What is known of walks over layers within a step of the user's own; nothing elsewhere."""
+    walks = CONTEXT.walks
+    if walks is None:
+        return {}
+    if walks.get("changes") != CHANGES[0]:
+        walks.clear()
+        walks["changes"] = CHANGES[0]
+    return walks
+
+
 _WITH_LOSSES = weakref.WeakSet()  # layers that hold losses of an earlier call
 
 
@@ -178,6 +191,7 @@ class Layer(Operation):
             )
 
     def _track(self, variable):
+        CHANGES[0] += 1
         group = self._trainable_variables if variable.trainable else self._non_trainable_variables
         if not any(
             v is variable for v in self._trainable_variables + self._non_trainable_variables
@@ -275,20 +289,24 @@ class Layer(Operation):
 
     def _all(self, own):
         """`own(layer)` of this layer and all inside it, each variable once."""
+        walks = _walks()
+        if (self, own) in walks:
+            return list(walks[self, own])
         seen, found = set(), []
         for layer in self._flatten_layers():
             for v in own(layer):
                 if id(v) not in seen:
                     seen.add(id(v))
                     found.append(v)
+        if CONTEXT.walks is not None:
+            walks[self, own] = tuple(found)
         return found
 
     def _flatten_layers(self, include_self=True, recursive=True):
         """This layer and those inside it, depth first."""
-        if CONTEXT.walks is not None:
-            found = CONTEXT.walks.get(self)
-            if found is not None:
-                return found if include_self else found[1:]
+        found = _walks().get(self)
+        if found is not None:
+            return found if include_self else found[1:]
         found, seen = [], set()
 
         def visit(layer):
@@ -307,7 +325,10 @@ class Layer(Operation):
     @property
     def variables(self):
         """All state: weights and the states of seed generators."""
-        return self._all(lambda y: [*y._own_variables(), *y._states_beside_weights()])
+        return self._all(Layer._all_own_variables)
+
+    def _all_own_variables(self):
+        return [*self._own_variables(), *self._states_beside_weights()]
 
     def _own_variables(self):
         return [*self._trainable_variables, *self._non_trainable_variables]
@@ -424,13 +445,16 @@ class Layer(Operation):
     def __call__(self, *args, **kwargs):
         if _WITH_LOSSES and CONTEXT.depth == 0:
             self._clear_losses()
-        lone = args[0] if len(args) == 1 and not kwargs and STACK.top is None else None
-        asked = self._asked.get(type(lone))
-        if asked is not None and _signature(lone) in asked and get_mask(lone) is None:
-            plan, training = _plans[type(self)], CONTEXT.training
-            training = plan.training_default if training is None else training
-            kwargs = {"training": training} if plan.training and training is not None else {}
-            return self._run(args, kwargs, training, None, None)
+        lone = None
+        if len(args) == 1 and STACK.top is None and (not kwargs or [*kwargs] == ["training"]):
+            lone = args[0]
+            asked = self._asked.get(type(lone))
+            if asked is not None and _signature(lone) in asked and get_mask(lone) is None:
+                plan, training = _plans[type(self)], kwargs.get("training")
+                training = CONTEXT.training if training is None else training
+                training = plan.training_default if training is None else training
+                kwargs = {"training": training} if plan.training and training is not None else {}
+                return self._run(args, kwargs, training, None, None)
         self._check_initialized()
         plan = _plans.get(type(self)) or _plan_of(type(self))
         if self._convert_input_args:
@@ -485,17 +509,19 @@ class Layer(Operation):
 
     def _run(self, args, kwargs, training, first, masks):
         """`call`, with everything that surrounds it."""
-        outer = CONTEXT.training
-        CONTEXT.training, CONTEXT.depth = (
-            training if training is not None else outer,
-            CONTEXT.depth + 1,
-        )
-        scope, STATE.names = STATE.names, self._name_path()
-        cast, STATE.autocast = STATE.autocast, self._compute_dtype if self.autocast else None
+        context, state = CONTEXT, STATE
+        outer, scope, cast = context.training, state.names, state.autocast
+        if training is not None:
+            context.training = training
+        context.depth += 1
+        if not scope or scope[-1] != self.name:
+            state.names = (*scope, self.name)
+        state.autocast = self._compute_dtype if self.autocast else None
         try:
-            outputs = (
-                self._rematerialized(args, kwargs) if STATE.remat else self.call(*args, **kwargs)
-            )
+            if state.remat:
+                outputs = self._rematerialized(args, kwargs)
+            else:
+                outputs = self.call(*args, **kwargs)
         except Exception as error:
             if isinstance(error, (ValueError, TypeError)) and not hasattr(error, "__notes__"):
                 shapes = [tuple(x.shape) for x in tree.flatten(args) if hasattr(x, "shape")]
@@ -506,8 +532,8 @@ class Layer(Operation):
                 raise
             outputs = self._foreign_call(args, kwargs, error)
         finally:
-            STATE.autocast, STATE.names = cast, scope
-            CONTEXT.training, CONTEXT.depth = outer, CONTEXT.depth - 1
+            state.autocast, state.names, context.training = cast, scope, outer
+            context.depth -= 1
         if self.activity_regularizer is not None:
             for y in tree.flatten(outputs):
                 if hasattr(y, "dtype"):

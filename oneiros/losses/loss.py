@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 
 from oneiros import ops
-from oneiros.core import config, tree
+from oneiros.core import config, tree, whole
 from oneiros.core.dtypes import ALLOWED
 from oneiros.core.masks import get_mask
 from oneiros.core.naming import auto_name
@@ -66,6 +66,11 @@ class Loss:
         """The name of the dtype that it computes in."""
         return self._dtype
 
+    def __setattr__(self, name, value):
+        self.__dict__.pop("_wholes", None)
+        object.__setattr__(self, name, value)
+
+    @whole.giving
     def __call__(self, y_true, y_pred, sample_weight=None):
         masks = [get_mask(y_pred)]
         values = self.call(*[_arrays(y, self.dtype) for y in (y_true, y_pred)])

@@ -12,6 +12,7 @@ import inspect
 import numpy as np
 
 from oneiros import ops
+from oneiros.core import whole
 from oneiros.core.configurable import Configurable, _declarer, config_names
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.masks import get_mask
@@ -56,7 +57,13 @@ class Metric(Configurable):
         self.name = name or auto_name(type(self).__name__)
         self.dtype = compute_dtype(dtype or self.usual_dtype)
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "update_state" in cls.__dict__ and cls.__module__.startswith("oneiros.metrics"):
+            cls.update_state = whole.assigning(cls.update_state)
+
     def __setattr__(self, name, value):
+        self.__dict__.pop("_wholes", None)
         if isinstance(value, (Variable, Metric)):
             kept = self._checked("_variables" if isinstance(value, Variable) else "_metrics")
             if not any(value is v for v in kept):

@@ -69,10 +69,12 @@ class Function(Operation):
         return self.run(tree.flatten(inputs))
 
     def run(self, values, call=None):
-        """The outputs for flat input values; `call(target, args, kwargs)` may stand in for calling."""
+        """The outputs for flat input values; `call(node, args, kwargs)` may stand in for calls with
+        more than an array.
+        """
         known = dict(zip(map(id, self._inputs), values))
         for step in self._plan:
-            if call is None and step.plain:
+            if step.plain:
                 made = step.target(known[step.key])
             else:
                 args, kwargs = step.arguments(known)

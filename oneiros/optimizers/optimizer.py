@@ -351,9 +351,9 @@ class Optimizer(Configurable):
         if not (known and type(self).__module__.startswith("oneiros.optimizers")):
             return self._take(pairs)
         variables = [v for _, v in pairs]
-        state = [*variables, *self.variables]
-        settings = tuple(v for v in vars(self).values() if type(v) in (int, float, bool))
-        key = (engine.name, settings, *map(id, state))
+        state = [*variables, *self._variables]
+        settings = [v for v in self.__dict__.values() if type(v) in (int, float, bool)]
+        key = [engine.name, *settings, *map(id, state)]
         if self._step is None or self._step[0] != key:
 
             def step(*symbols):

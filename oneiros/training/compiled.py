@@ -194,7 +194,9 @@ class _Outputs:
 
     def __init__(self, y_pred, names=None):
         self.tree, self.names = y_pred, list(names) if names else None
-        paths, self.values = zip(*tree.flatten_with_path(y_pred))
+        paths, self.values = ((),), (y_pred,)
+        if tree.is_nested(y_pred):
+            paths, self.values = zip(*tree.flatten_with_path(y_pred))
         if self.names is not None and len(self.names) != len(self.values):
             self.names = None
         self.labels = [self._label(i, path) for i, path in enumerate(paths)]

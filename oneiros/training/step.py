@@ -156,7 +156,8 @@ class StepFunction:
             "test": ("non_trainable", "metrics"),
             "predict": ("non_trainable",),
         }[kind]
-        self.made, self.seen = {}, None  # `seen`: how often layers had changed when it was got ready
+        self.made = {}
+        self.seen = None  # how often layers had changed when it was got ready
         self.eager = model.run_eagerly
 
     def of(self, state, leaves, structure):
@@ -206,7 +207,7 @@ class _Compiled:
         position = {i: k for k, i in enumerate(self.read)}
         self.donate = tuple(position[i] for i in self.write)
         self.specs, self.extra = specs, None
-        self.graph = self.walks = None
+        self.graph, self.walks = None, {}
         engine = backend.current()
         self.own = engine.stateful_steps and _overridden(owner.model, f"{owner.kind}_step")
         if self.own:
@@ -311,14 +312,12 @@ class _Compiled:
     def run(self, leaves):
         """Take one step: the state moves on, what else the step gives is returned in its structure."""
         if self.own:
-            from oneiros.layers.base import CHANGES, CONTEXT
+            from oneiros.layers.base import CONTEXT
 
             # the user's own step reads and assigns variables
             self.state.release()
             batch = _packed(self.structure, map(backend.to_array, leaves))
-            if self.walks is None or self.walks[0] != CHANGES[0]:
-                self.walks = CHANGES[0], {}
-            CONTEXT.walks = self.walks[1]
+            CONTEXT.walks = self.walks
             try:
                 made = self.step(pack_x_y_sample_weight(*batch))
             finally:
@@ -341,6 +340,8 @@ class _Compiled:
 def _packed(structure, leaves):
     """`leaves` in the structure of a batch, whose absent parts stay None."""
     leaves = iter(leaves)
+    if type(structure) is tuple and not any(map(tree.is_nested, structure)):
+        return tuple([None if v is None else next(leaves) for v in structure])
     return tree.map_structure(lambda v: None if v is None else next(leaves), structure)
 
 

@@ -175,13 +175,13 @@ class Trainer:
     @property
     def metrics(self):
         """All metrics: the loss, those of `compile`, those of the model and its layers."""
-        from oneiros.layers.base import CONTEXT
+        from oneiros.layers.base import CONTEXT, _walks
 
-        if CONTEXT.walks is None:
-            return self._find_metrics()
-        if "metrics" not in CONTEXT.walks:
-            CONTEXT.walks["metrics"] = self._find_metrics()
-        return list(CONTEXT.walks["metrics"])
+        walks = _walks()
+        found = walks.get((self, "metrics")) or self._find_metrics()
+        if CONTEXT.walks is not None:
+            walks[self, "metrics"] = tuple(found)
+        return list(found)
 
     def _find_metrics(self):
         found = [] if self._loss_tracker is None else [self._loss_tracker]

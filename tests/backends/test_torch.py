@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import oneiros
-from oneiros import config, layers, losses, ops, optimizers
+from oneiros import config, layers, losses, metrics, ops, optimizers
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = X.sum(1, keepdims=True)
@@ -287,3 +287,82 @@ def test_losses_are_differentiable():
     loss.backward()
     expected = torch.nn.functional.cross_entropy(logits.detach(), torch.tensor([0, 1, 2, 1]))
     assert abs(loss.item() - expected.item()) < 1e-6 and logits.grad.abs().sum() > 0
+
+
+# Pieces of eager steps ---------------------------------------------
+@pytest.mark.parametrize("loss", ["mse", "categorical_crossentropy", "huber", "log_cosh", "kld"])
+def test_losses_are_the_same_when_they_are_compiled(loss):
+    """The first calls run op by op, later ones as one function: values, slopes and curvatures."""
+    loss, found = losses.get(loss), []
+    loss = loss if isinstance(loss, losses.Loss) else losses.loss.LossFunctionWrapper(loss)
+    weight = torch.linspace(0.5, 1.5, 8)
+    for _ in range(6):
+        x = torch.linspace(0.1, 0.9, 24).reshape(8, 3).requires_grad_()
+        value = loss(torch.full((8, 3), 1 / 3), x, weight)
+        (slope,) = torch.autograd.grad(value, x, create_graph=True)
+        (curve,) = torch.autograd.grad(slope.sum(), x)
+        found.append([v.detach().numpy() for v in (value, slope, curve)])
+    assert any(callable(v) for v in loss._wholes.values())
+    for first, last in zip(found[0], found[-1]):
+        np.testing.assert_allclose(first, last, rtol=1e-5, atol=1e-7)
+
+
+def test_classes_that_there_are_not_cost_nothing():
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    for _ in range(5):
+        logits = torch.tensor([[1.0, 2.0, 3.0]] * 2, requires_grad=True)
+        loss(torch.tensor([1, 7]), logits).backward()
+        expected = torch.softmax(logits[0].detach(), 0) - torch.tensor([0.0, 1.0, 0.0])
+        np.testing.assert_allclose(logits.grad[0], expected, rtol=1e-5)
+        assert not logits.grad[1].any()
+
+
+def test_metrics_count_the_same_when_they_are_compiled():
+    made = [metrics.SparseCategoricalAccuracy(), metrics.AUC(), metrics.F1Score(threshold=0.5)]
+    x = torch.rand(16, 4, requires_grad=True)
+    hot = torch.nn.functional.one_hot(torch.arange(16) % 4, 4).float()
+    for metric, y in zip(made, (torch.arange(16) % 4, hot, hot)):
+        results = []
+        for _ in range(7):
+            metric.reset_state()
+            metric.update_state(y, x)
+            results.append(np.asarray(metric.result()))
+        np.testing.assert_allclose(results[0], results[-1], rtol=1e-6)
+
+
+def test_settings_of_a_loss_may_change():
+    loss, x, y = losses.MeanSquaredError(), torch.ones(4, 2), torch.zeros(4, 2)
+    assert [float(loss(y, x)) for _ in range(6)] == [1.0] * 6
+    loss.reduction = "sum"
+    assert float(loss(y, x)) == 4.0
+
+
+# Calls that were made before ---------------------------------------------
+def test_layers_ask_again_when_they_change():
+    model = small()
+    x = torch.from_numpy(X)
+    first = model(x)
+    assert torch.equal(model(x), first) and first.requires_grad
+    with pytest.raises(ValueError, match="expected"):
+        model(torch.ones(3, 5))
+    model.layers[0].activity_regularizer = oneiros.regularizers.L2(1.0)
+    model(x)
+    assert len(model.losses) == 1
+    model.layers[0].dtype_policy = "bfloat16"
+    assert model.layers[0](x).dtype == torch.bfloat16
+    seen = []
+    handle = model.layers[1].register_forward_hook(lambda *args: seen.append(1))
+    model(x), handle.remove(), model(x)
+    assert seen == [1]
+    model.layers[1].kernel.assign(np.zeros((8, 1)))
+    assert not model(x).any()
+
+
+def test_predictions_of_one_batch_are_those_of_many():
+    model = compiled(small(layers.Dropout(0.5)))
+    whole = model.predict(X, batch_size=64, verbose=0)
+    np.testing.assert_allclose(whole, model.predict(X, batch_size=16, verbose=0), rtol=1e-5)
+    np.testing.assert_allclose(whole[:1], model.predict(X[:1].astype("float64"), verbose=0), 1e-5)
+    whole[:] = 0  # it is the caller's own
+    model.fit(X, Y, verbose=0)
+    assert model.predict(X[:1], verbose=0).any() and not whole.any()
