@@ -641,6 +641,7 @@ class Torch(backend.Backend):
     def kernel_for(self, primitive, types):
         kernel = self.kernel(primitive)
         if any(issubclass(t, (np.ndarray, np.generic)) for t in types):
+    pack_module, unpack_module = staticmethod(pack_module), staticmethod(unpack_module)
             return as_tensors(kernel)
         return kernel
 
@@ -721,10 +722,6 @@ class Torch(backend.Backend):
         step.flat, step.source, step.specs = flat, flat.source, flat.specs
         return step
 
-    def compile_loop(self, compiled, batch_size):
-        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
-        if compiled.graph is None:
-            return False
     def signature_of(self, values):
         found = []
         for v in values:
@@ -755,6 +752,10 @@ class Torch(backend.Backend):
                 ):
                     made = flat(*state, *[a.index_select(0, rows) for a in arrays])
             return made
+    def compile_loop(self, compiled, batch_size):
+        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
+        if compiled.graph is None:
+            return False
 
         return many
 

@@ -7,14 +7,16 @@ making a layer costs no more than without it.
 
 from __future__ import annotations
 
+import copy
 import functools
+import io
 
 import torch
 
 from oneiros.core.graph import STACK
 from oneiros.core.spec import dtype_name
 
-__all__ = ["Module", "module_call", "module_state"]
+__all__ = ["Module", "module_call", "module_state", "pack_module", "unpack_module"]
 
 KEPT = {
     k: v
@@ -122,8 +124,27 @@ def hooked(layer, *args, **kwargs):
 
 def module_state(module):
     """The parameters and the buffers of a PyTorch module, by name."""
+    if any(isinstance(x, torch.nn.parameter.UninitializedTensorMixin) for x in module.parameters()):
+        raise ValueError(
+            f"a lazy module must be run once before it becomes a layer; got {module!r}"
+        )
     buffers = {n: b for n, b in module.named_buffers() if b is not None}
     return dict(module.named_parameters()), buffers
+
+
+def pack_module(module, values):
+    """A module with these parameters and buffers, pickled."""
+    twin, file = copy.deepcopy(module), io.BytesIO()
+    for group in (twin.named_parameters(), twin.named_buffers()):
+        for name, x in group:
+            x.data.copy_(torch.as_tensor(values[name]))
+    torch.save(twin, file)
+    return file.getvalue()
+
+
+def unpack_module(data):
+    """What `pack_module` gave as a module; this runs whatever code the bytes ask for."""
+    return torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
 
 
 def module_call(module, values, training, args, kwargs):

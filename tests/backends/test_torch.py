@@ -366,3 +366,58 @@ def test_predictions_of_one_batch_are_those_of_many():
     whole[:] = 0  # it is the caller's own
     model.fit(X, Y, verbose=0)
     assert model.predict(X[:1], verbose=0).any() and not whole.any()
+
+
+# Files of wrapped modules ---------------------------------------------
+def wrapped():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    return oneiros.Sequential(
+        [oneiros.Input((4,)), layers.TorchModuleWrapper(module, name="inner")]
+    )
+
+
+@pytest.fixture
+def trusting():
+    """Files may bring code within the test."""
+    from oneiros.core import config as settings
+
+    config.enable_unsafe_deserialization()
+    yield
+    settings._settings["unsafe_deserialization"] = False
+
+
+def test_wrapped_modules_are_not_unpickled_unasked(tmp_path):
+    """A config whose bytes would run code is refused before they are looked at."""
+    model = wrapped()
+    model.save(tmp_path / "model.keras")
+    for safe_mode in (True, False):
+        with pytest.raises(ValueError, match="enable_unsafe_deserialization"):
+            oneiros.saving.load_model(tmp_path / "model.keras", safe_mode=safe_mode)
+    bad = {**model.layers[0].get_config(), "module": "Y29zCnN5c3RlbQ=="}
+    for safe_mode in (None, True):
+        with pytest.raises(ValueError, match="pickled"):
+            layers.TorchModuleWrapper.from_config(bad, safe_mode=safe_mode)
+
+
+def test_wrapped_modules_are_saved(tmp_path, trusting):
+    model = wrapped()
+    fitted(oneiros.Sequential([oneiros.Input((4,)), *model.layers, layers.Dense(1)]))
+    model.save(tmp_path / "model.keras")
+    again = oneiros.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model.predict(X, verbose=0), again.predict(X, verbose=0))
+    config = model.layers[0].get_config()
+    made = layers.TorchModuleWrapper.from_config(config, safe_mode=False).module
+    np.testing.assert_array_equal(made[0].weight.detach(), model.layers[0].weights[0].numpy())
+
+
+def test_shapes_and_parameters_of_wrapped_modules():
+    layer = wrapped().layers[0]
+    assert layer.compute_output_shape((None, 4)) == (None, 3)
+    assert layers.TorchModuleWrapper(torch.nn.ReLU(), output_shape=(None, 7)).compute_output_shape(
+        (None, 4)
+    ) == (None, 7)
+    assert [tuple(v.shape) for v in layer.parameters()] == [(3, 4), (3,), (3,), (3,)]
+    assert list(layer.parameters(recurse=False)) == []
+    assert all(v.requires_grad for v in layer.parameters())
+    with pytest.raises(ValueError, match="lazy"):
+        layers.TorchModuleWrapper(torch.nn.LazyLinear(3))
