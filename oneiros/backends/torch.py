@@ -18,7 +18,13 @@ import torch.nn.functional as F
 
 from oneiros.backends import torch_windows as windows
 from oneiros.backends.torch_fused import FASTER, ISLANDS, KEPT
-from oneiros.backends.torch_module import Module, module_call, module_state
+from oneiros.backends.torch_module import (
+    Module,
+    module_call,
+    module_state,
+    pack_module,
+    unpack_module,
+)
 from oneiros.backends.torch_step import plan
 from oneiros.core import backend, tree
 from oneiros.core import primitives as p
