@@ -637,6 +637,7 @@ class Torch(backend.Backend):
     native, live, meets_numpy, islands = True, True, False, ISLANDS
     layer_base, stateful_steps = Module, True
     module_state, module_call = staticmethod(module_state), staticmethod(module_call)
+    pack_module, unpack_module = staticmethod(pack_module), staticmethod(unpack_module)
 
     def kept(self, kind):
         return KEPT
@@ -647,7 +648,6 @@ class Torch(backend.Backend):
     def kernel_for(self, primitive, types):
         kernel = self.kernel(primitive)
         if any(issubclass(t, (np.ndarray, np.generic)) for t in types):
-    pack_module, unpack_module = staticmethod(pack_module), staticmethod(unpack_module)
             return as_tensors(kernel)
         return kernel
 
