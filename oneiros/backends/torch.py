@@ -748,6 +748,10 @@ class Torch(backend.Backend):
         flat = plan(graph, self.raw, ISLANDS, host=False, inner=True, moves=True)
         return lambda *values: flat(*values)[0]
 
+    def compile_loop(self, compiled, batch_size):
+        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
+        if compiled.graph is None:
+            return False
         flat = compiled.function.flat
         mode = torch.no_grad if flat.taped else torch.inference_mode
 
@@ -758,10 +762,6 @@ class Torch(backend.Backend):
                 ):
                     made = flat(*state, *[a.index_select(0, rows) for a in arrays])
             return made
-    def compile_loop(self, compiled, batch_size):
-        """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
-        if compiled.graph is None:
-            return False
 
         return many
 
