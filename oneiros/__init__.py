@@ -8,9 +8,10 @@ import importlib
 __version__ = _VERSION = "0.1.0"
 
 _ROOMS = (
-    "activations backend backends callbacks config constraints core dtype_policies "
-    "initializers layers losses metrics mixed_precision models ops optimizers random "
-    "regularizers saving testing training tree utils "
+    "activations backend backends callbacks config constraints core datasets "
+    "dtype_policies initializers layers losses metrics mixed_precision models ops "
+    "optimizers preprocessing random regularizers saving testing training tree "
+    "utils visualization "
 ).split()
 _NAMES = {
     "Input": "layers",

@@ -75,6 +75,7 @@ NAMED = {
     "models/op_names.py": "names of Keras's modules, as files hold them",
     "training/data_streams.py": "data sets of other frameworks, known by their class's package",
     "training/loops.py": "the method `.numpy()` of other frameworks' arrays",
+    "datasets/sources.py": "NumPy's module, as pickles of arrays name it",
     "preprocessing/splitting.py": "names of other frameworks' data sets, as Keras has them",
     "layers/normalization.py": "the method `.numpy()` of other frameworks' arrays",
     "testing/kit.py": "numpy is the reference that backends are held to",
