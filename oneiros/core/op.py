@@ -97,7 +97,10 @@ _WAYS = []  # the tables of what was found
 
 def unary(name, primitive, dtype):
     """The op `name(x)` of an elementwise primitive, which runs in `dtype(the name of x's dtype)`."""
-    ways, whole = {}, {}  # by type and dtype; by type, where the framework's compiler sees to dtypes
+    ways, whole = (
+        {},
+        {},
+    )  # by type and dtype; by type, where the framework's compiler sees to dtypes
     _WAYS.extend((ways, whole))
 
     def body(x):
@@ -244,7 +247,12 @@ def _fast(record, args, kwargs):
         for value in kwargs.values():
             if type(value) not in _PLAIN:
                 return _bound_fast(record, args, kwargs)
-    result = kernel(*args, **kwargs)
+    try:
+        result = kernel(*args, **kwargs)
+    except Exception:
+        if kernel is record.body:
+            raise
+        result = NotImplemented  # what is wrong the body says, in the same words on every backend
     return record.body(*args, **kwargs) if result is NotImplemented else result
 
 
