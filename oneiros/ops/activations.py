@@ -13,6 +13,7 @@ from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_complex
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.ops.common import over, spread, within
+from oneiros.ops.elementwise import clip
 
 __all__ = [
     "celu", "elu", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish",
@@ -247,8 +248,7 @@ def hard_tanh(x):
     >>> ops.hard_tanh([-4.0, 0.5, 4.0]).tolist()
     [-1.0, 0.5, 1.0]
     """
-    x = array(x)
-    return x if dtype_of(x) == "bool" else p.minimum(p.maximum(x, -1), 1)
+    return clip.body(x, -1, 1)
 
 
 @op

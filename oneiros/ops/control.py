@@ -18,7 +18,7 @@ from oneiros.core.dtypes import is_float, np_dtype, standardize_dtype
 from oneiros.core.graph import STACK, Graph, Trace
 from oneiros.core.op import VARIABLES, array, is_unsized, op, to_dtype, unwrap
 from oneiros.core.sizes import sizes_of
-from oneiros.core.spec import dtype_name
+from oneiros.core.spec import agree, dtype_name
 from oneiros.core.symbol import Symbol
 
 __all__ = [
@@ -295,7 +295,8 @@ def _same_dtypes(function, values):
 
 def _check_carry(name, body, values):
     for i, (y, x) in enumerate(zip(body.outputs, values)):
-        if tuple(y.shape) != tuple(x.shape) or dtype_name(y.dtype) != dtype_name(x.dtype):
+        same = len(y.shape) == len(x.shape) and all(agree(n, m) for n, m in zip(y.shape, x.shape))
+        if not same or dtype_name(y.dtype) != dtype_name(x.dtype):
             raise ValueError(
                 f"{name}: the loop changes value {i} from {dtype_name(x.dtype)}{list(x.shape)} to "
                 f"{y.dtype}{list(y.shape)}; shapes and dtypes must stay the same"
@@ -340,7 +341,8 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     if type(reverse) is not bool:
         raise TypeError(f"scan: reverse must be a bool; got {reverse!r}")
     flat_xs = [] if xs is None else _arrays(xs)
-    lengths = {int(x.shape[0]) for x in flat_xs} | (set() if length is None else {int(length)})
+    lengths = {x.shape[0] for x in flat_xs} | (set() if length is None else {int(length)})
+    lengths = {int(n) for n in lengths if type(n) is int} or {int(n) for n in lengths}
     if len(lengths) != 1:
         raise ValueError(f"scan: xs and length must agree in one length; got {sorted(lengths)}")
     (length,) = lengths

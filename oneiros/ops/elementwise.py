@@ -307,6 +307,9 @@ def clip(x, x_min, x_max):
     x = to_dtype(x, dtype)
     for bound, closer in ((x_min, p.maximum), (x_max, p.minimum)):
         if bound is not None:
+            if type(bound) is int and is_integer(dtype):  # a bound beyond the dtype's is none
+                limits = np.iinfo(np_dtype(dtype))
+                bound = builtins.min(builtins.max(bound, int(limits.min)), int(limits.max))
             if type(bound) in (int, float) and is_float(dtype):
                 x = closer(x, float(bound))
             else:
@@ -472,8 +475,7 @@ def divide_no_nan(x1, x2):
     >>> print(ops.divide_no_nan([1.0, 2.0], [0.0, 4.0]))
     [0.  0.5]
     """
-    x1, x2 = map(array, promote(x1, x2, rule=floating))
-    x2 = to_dtype(x2, dtype_of(x1)) if dtype_of(x2) != dtype_of(x1) else x2
+    x1, x2 = operands(x1, x2, floating)
     none = p.equal(x2, 0)
     return p.select(none, constant(0, x1), p.divide(x1, p.select(none, constant(1, x2), x2)))
 

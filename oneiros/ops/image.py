@@ -469,7 +469,8 @@ def sobel_edges(images, data_format=None):
     if len(x.shape) != 4:
         raise ValueError(f"sobel_edges: images must have rank 4; got shape {tuple(x.shape)}")
     first = config.standardize_data_format(data_format) == "channels_first"
-    x = wide(float_of(x))
+    x = float_of(x)
+    dtype, x = dtype_of(x), wide(x)
     x = p.transpose(x, order=(0, 2, 3, 1)) if first else x
     for axis in (1, 2):
         n = x.shape[axis]
@@ -480,7 +481,8 @@ def sobel_edges(images, data_format=None):
     right = _filtered(_filtered(x, slope, 2, "valid"), smooth, 1, "valid")
     if first:
         down, right = (p.transpose(y, order=(0, 3, 1, 2)) for y in (down, right))
-    return p.concatenate(*(p.reshape(y, shape=(*y.shape, 1)) for y in (down, right)), axis=4)
+    made = p.concatenate(*(p.reshape(y, shape=(*y.shape, 1)) for y in (down, right)), axis=4)
+    return to_dtype(made, dtype)
 
 
 @op
@@ -508,7 +510,8 @@ def ssim(
     >>> round(float(ops.image.ssim(image, image)), 3)
     1.0
     """
-    x, y = promote(wide(float_of(image1)), wide(float_of(image2)))
+    x, y = promote(float_of(image1), float_of(image2))
+    dtype, x, y = dtype_of(x), wide(x), wide(y)
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(
             f"ssim: both images must have one shape; got {tuple(x.shape)} and {tuple(y.shape)}"
@@ -532,7 +535,7 @@ def ssim(
     structure = p.divide(p.add(p.multiply(joint, 2.0), c2), p.add(spread, c2))
     values = p.multiply(light, structure)
     made = p.divide(p.reduce_sum(values, axes=(1, 2, 3)), float(math.prod(values.shape[1:])))
-    return p.reshape(made, shape=()) if alone else made
+    return to_dtype(p.reshape(made, shape=()) if alone else made, dtype)
 
 
 # Colours ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
+from oneiros.core.spec import Unknown
 from oneiros.ops.common import agree, over, wide, within
 from oneiros.ops.control import jvp
 
@@ -41,6 +42,10 @@ def _product(x, y):
 def _identity(x):
     """Unit matrices in the place of the square matrices `x`."""
     n = x.shape[-1]
+    if isinstance(n, Unknown):
+        rank, shape = len(x.shape), tuple(x.shape)
+        places = (p.iota(shape=shape, axis=rank - i, dtype="int32") for i in (1, 2))
+        return p.cast(p.equal(*places), dtype=dtype_of(x))
     unit = array(np.eye(n, dtype=np_dtype(dtype_of(x))))
     return p.broadcast_to(unit, shape=tuple(x.shape))
 

@@ -329,6 +329,7 @@ def normalize(x, axis=-1, order=2, epsilon=None):
     if not isinstance(order, int) or order < 1:
         raise ValueError(f"normalize: order must be an int of at least 1; got {order!r}")
     x = float_of(x)
+    dtype, x = dtype_of(x), wide(x)
     axes = within(x, axis, "normalize")
     epsilon = config.epsilon() if epsilon is None else epsilon
     if order == 2:
@@ -337,14 +338,14 @@ def normalize(x, axis=-1, order=2, epsilon=None):
         least = np.asarray(
             max(epsilon * epsilon, float(_finfo(dtype_of(x)).tiny)), np_dtype(dtype_of(x))
         )
-        return x * p.rsqrt(p.maximum(total, least))
+        return to_dtype(x * p.rsqrt(p.maximum(total, least)), dtype)
     size = p.abs(x)
     if order == 1:
-        return x / p.maximum(over(p.reduce_sum, size, axes), epsilon)
+        return to_dtype(x / p.maximum(over(p.reduce_sum, size, axes), epsilon), dtype)
     total = over(p.reduce_sum, size**order, axes)
     zero = p.equal(total, 0.0)
     norm = p.select(zero, 0.0, p.select(zero, 1.0, total) ** (1 / order))
-    return x / p.maximum(norm, epsilon)
+    return to_dtype(x / p.maximum(norm, epsilon), dtype)
 
 
 def _finfo(dtype):

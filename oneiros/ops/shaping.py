@@ -468,7 +468,7 @@ def repeat(x, repeats, axis=None):
         return p.reshape(x, shape=(*lead, n * times, *rest))
     if not agree(len(counts), n):
         raise ValueError(f"repeat: repeats must hold one number or {n}; got {len(counts)}")
-    return p.take(x, np.repeat(np.arange(n, dtype="int32"), counts), axis=axis)
+    return p.take(x, np.repeat(np.arange(len(counts), dtype="int32"), counts), axis=axis)
 
 
 def _counts(repeats):

@@ -104,8 +104,10 @@ def rfft(x, fft_length=None):
     >>> ops.rfft([1.0, 0.0, 0.0])[0].tolist()
     [1.0, 1.0]
     """
-    x = _ranked("rfft", wide(float_of(x)), 1)
-    return _pair(p.rfft(x if fft_length is None else _fitted(x, fft_length)))
+    x = float_of(x)
+    dtype, x = dtype_of(x), _ranked("rfft", wide(x), 1)
+    made = _pair(p.rfft(x if fft_length is None else _fitted(x, fft_length)))
+    return tuple(to_dtype(y, dtype) for y in made)
 
 
 @op

@@ -14,7 +14,7 @@ import numpy as np
 from oneiros.core import config
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
-from oneiros.core.op import array, dtype_of, float_of, op, promote
+from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.core.spec import Unknown, agree
 
 __all__ = [
@@ -302,10 +302,11 @@ def max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None)
     >>> ops.max_pool([[[1.0], [5.0], [3.0], [2.0]]], 2).tolist()
     [[[5.0], [3.0]]]
     """
-    y, *_, first = _pool(
-        "max_pool", p.max_pool, array(inputs), pool_size, strides, padding, data_format
-    )
-    return channels_back(y, first)
+    x = array(inputs)
+    dtype = dtype_of(x)
+    x = p.cast(x, dtype="uint8") if dtype == "bool" else x
+    y, *_, first = _pool("max_pool", p.max_pool, x, pool_size, strides, padding, data_format)
+    return channels_back(to_dtype(y, dtype), first)
 
 
 @op
@@ -345,7 +346,7 @@ def _edges(n, count):
 
 
 def _adaptive(name, inputs, output_size, data_format, reduce):
-    x, first = channels_last(float_of(inputs), data_format)
+    x, first = channels_last(inputs, data_format)
     rank = len(x.shape) - 2
     sizes = per_axis(output_size, rank, name, "output_size")
     for axis, count in enumerate(sizes, 1):
@@ -393,6 +394,7 @@ def adaptive_max_pool(inputs, output_size, data_format=None):
     >>> ops.adaptive_max_pool([[[1.0], [5.0], [3.0]]], 2).tolist()
     [[[5.0], [5.0]]]
     """
+    inputs = array(inputs)
     return _adaptive("adaptive_max_pool", inputs, output_size, data_format, _max_of_windows)
 
 
