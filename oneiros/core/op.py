@@ -97,10 +97,8 @@ _WAYS = []  # the tables of what was found
 
 def unary(name, primitive, dtype):
     """The op `name(x)` of an elementwise primitive, which runs in `dtype(the name of x's dtype)`."""
-    ways, whole = (
-        {},
-        {},
-    )  # by type and dtype; by type, where the framework's compiler sees to dtypes
+    ways = {}  # by type and dtype
+    whole = {}  # by type, where the framework's compiler sees to dtypes
     _WAYS.extend((ways, whole))
 
     def body(x):
