@@ -19,6 +19,7 @@ from tensorflow.python.ops import gen_resource_variable_ops as V
 from tensorflow.python.ops import gen_training_ops as T
 from tensorflow.python.trackable.base import Trackable
 
+from oneiros.backends import tensorflow_composites
 from oneiros.backends.emit import emit
 from oneiros.backends.tensorflow_kernels import KERNELS, is_eager, tensor
 from oneiros.backends.tensorflow_windows import KERNELS as WINDOWS
@@ -208,6 +209,11 @@ def are_logits(target, output, from_logits, axis):
 def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     if not are_sparse(target, output, from_logits, axis):
         return NotImplemented
+    if is_eager(output):
+        try:
+            return N.sparse_softmax_cross_entropy_with_logits(output, target)[0]
+        except tf.errors.InvalidArgumentError:  # a class that there is not: its loss is 0
+            pass
     count = tensor(output.shape[-1], target.dtype)
     inside = tf.logical_and(target >= 0, target < count)
     loss = N.sparse_softmax_cross_entropy_with_logits(output, tf.where(inside, target, 0))[0]
@@ -242,14 +248,14 @@ def value_of(variable):
     return value
 
 
-FASTER = {
+FASTER = tensorflow_composites.FASTER | {
     f.__name__: f
     for f in (
         relu, softmax, log_softmax, categorical_crossentropy, sparse_categorical_crossentropy,
         adam_update,
     )
 }  # fmt: skip
-ACCEPTS = {
+ACCEPTS = tensorflow_composites.ACCEPTS | {
     "softmax": is_last, "log_softmax": is_last, "categorical_crossentropy": are_logits,
     "sparse_categorical_crossentropy": are_sparse, "adam_update": lambda w, *_: "float" in w.dtype,
     "relu": lambda x: x.dtype != "bool",
