@@ -635,6 +635,31 @@ GUARDED = {q: guarded(q, k) for q, k in KERNELS.items()} | CONTROL
 KERNELS |= CONTROL
 
 
+class Step:
+    """A graph as a function of arrays; setting `jit` gives it to `torch.compile`."""
+
+    def __init__(self, graph, kernel, donate):
+        self.given = graph, kernel, ISLANDS, donate, _Place.device.type == "cpu"
+        self.flat = flat = plan(*self.given)
+        self.source, self.specs = flat.source, flat.specs
+        self.mode = torch.no_grad if flat.taped else torch.inference_mode
+
+    def __call__(self, *values):
+        with self.mode():
+            return self.flat(*[v if isinstance(v, torch.Tensor) else tensor(v) for v in values])
+
+    @property
+    def jit(self):
+        return self.flat.__name__ == "run"
+
+    @jit.setter
+    def jit(self, wanted):
+        if wanted:
+            from oneiros.backends.torch_inductor import jitted
+
+            self.flat, self.mode = jitted(self.flat, *self.given), torch.no_grad
+
+
 class Torch(backend.Backend):
     """See the module."""
 
@@ -722,15 +747,7 @@ class Torch(backend.Backend):
         return function
 
     def compile(self, graph, donate=()):
-        flat = plan(graph, self.raw, ISLANDS, donate, _Place.device.type == "cpu")
-
-        def step(*values):
-            with mode():
-                return flat(*[v if isinstance(v, torch.Tensor) else tensor(v) for v in values])
-
-        mode = torch.no_grad if flat.taped else torch.inference_mode
-        step.flat, step.source, step.specs = flat, flat.source, flat.specs
-        return step
+        return Step(graph, self.raw, donate)
 
     def signature_of(self, values):
         found = []
@@ -756,8 +773,7 @@ class Torch(backend.Backend):
         """Many steps in one call: `(state, arrays, order, first, count)` to the changed state."""
         if compiled.graph is None:
             return False
-        flat = compiled.function.flat
-        mode = torch.no_grad if flat.taped else torch.inference_mode
+        flat, mode = compiled.function.flat, compiled.function.mode
 
         def many(state, arrays, order, first, count):
             with mode():

@@ -9,6 +9,7 @@ differentiated there.
 from __future__ import annotations
 
 import logging
+import warnings
 
 import numpy as np
 
@@ -213,6 +214,12 @@ class _Compiled:
         if self.own:
             step = getattr(owner.model, f"{owner.kind}_step")
             self.step = step if owner.eager else engine.whole(step)
+            if owner.model.jit_compile is True and self.step == step:
+                warnings.warn(
+                    f"model '{owner.model.name}': jit_compile=True changes nothing for a "
+                    f"{owner.kind}_step of its own on backend '{engine.name}', which runs op by op",
+                    stacklevel=2,
+                )
             return
         if owner.eager or owner.kind == "train" and _overridden(owner.model, "train_step"):
             self.function, self.flat = None, self._native()

@@ -421,3 +421,40 @@ def test_shapes_and_parameters_of_wrapped_modules():
     assert all(v.requires_grad for v in layer.parameters())
     with pytest.raises(ValueError, match="lazy"):
         layers.TorchModuleWrapper(torch.nn.LazyLinear(3))
+
+
+# The framework's compiler ---------------------------------------------
+def one_step(jit_compile, kind=oneiros.Sequential):
+    oneiros.utils.set_random_seed(7)
+    model = kind([oneiros.Input((4,)), layers.Dense(1)]) if kind is oneiros.Sequential else kind
+    model.compile(optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+    model.train_on_batch(X[:16], Y[:16])
+    return model
+
+
+def test_steps_are_compiled_by_pytorch():
+    from oneiros.backends.torch_inductor import without_compiler
+
+    if without_compiler():
+        pytest.skip("PyTorch's inductor has no C++ compiler on this machine")
+    plain, made = one_step(False), one_step(True)
+    (step,) = made._functions["train"].made.values()
+    assert step.function.jit and made.jit_compile
+    for a, b in zip(plain.get_weights(), made.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_without_a_compiler_steps_run_as_they_are(monkeypatch):
+    from oneiros.backends import torch_inductor
+
+    monkeypatch.setattr(torch_inductor, "without_compiler", lambda: "no g++")
+    with pytest.warns(UserWarning, match=r"needs a C\+\+ compiler"):
+        made = one_step(True)
+    for a, b in zip(one_step(False).get_weights(), made.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_own_steps_are_not_compiled():
+    plain = small()
+    with pytest.warns(UserWarning, match="op by op"):
+        one_step(True, OwnStep(plain.inputs, plain.outputs))
