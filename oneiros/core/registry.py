@@ -577,7 +577,9 @@ ROOMS = {
 }
 ROOMS["keras.optimizers.legacy"] = "oneiros.optimizers"
 ROOMS["keras.mixed_precision"] = "oneiros.dtype_policies"
-ROOMS["keras.utils"] = "oneiros.layers"  # FeatureSpace and wrappers
+ROOMS["keras.utils"] = "oneiros.utils"  # FeatureSpace
+FEATURES = "keras.src.layers.preprocessing.feature_space"
+ROOMS[FEATURES] = "oneiros.models.feature_space"
 TOP = {
     "DTypePolicy": "dtype_policies",
     "FloatDTypePolicy": "dtype_policies",
@@ -596,7 +598,9 @@ TOP = {
 WRITTEN_AS = {
     "Functional": ("keras.src.models.functional", "Functional"),
     "GroupedQueryAttention": ("keras.layers", "GroupQueryAttention"),
+    "FeatureSpace": ("keras.utils", "FeatureSpace"),
 }
+WRITTEN_AS |= {name: (FEATURES, name) for name in ("Cross", "Feature", "TFDIdentity")}
 READ_AS = {"GroupedQueryAttention": "GroupQueryAttention"}
 HISTORIC = {
     "engine": "models",

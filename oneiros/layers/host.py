@@ -68,6 +68,11 @@ class HostLayer(Layer):
             object.__setattr__(self, "built", True)
         return self.call(inputs)
 
+    def _staged(self, inputs):
+        """What the stage has for a layer that may also run in the step; None if it has nothing."""
+        stage = STAGE.active
+        return stage.call(self, [inputs]) if stage and stage.takes(self, inputs) else None
+
     def _on_symbols(self, parts):
         if not getattr(STACK.top, "abstract", False):
             raise TypeError(

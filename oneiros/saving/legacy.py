@@ -55,7 +55,7 @@ def model_of(config, filepath, custom_objects, safe_mode):
         model = deserialize_keras_object(config, custom_objects, safe_mode)
     except ConfigError as error:
         raise ConfigError(f"{filepath}: {error}") from error
-    if not hasattr(model, "compile_from_config"):
+    if not hasattr(model, "save"):  # models, and spaces of features
         raise ValueError(f"{filepath}: its config describes {model!r:.200}, not a model")
     return model
 

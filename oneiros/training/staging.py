@@ -104,7 +104,13 @@ class Stage:
         self.kept.append(result)  # so that its id stays its own
         return result
 
-    def _source(self, layer, x):
+    def takes(self, layer, x):
+        """Whether a layer that may also run in the step is run before it: where it can be."""
+        if self.replaying:
+            return self.position < len(self.calls) and self.calls[self.position].layer is layer
+        return self._source(layer, x, strict=False) is not None
+
+    def _source(self, layer, x, strict=True):
         """Where a host call has an input from, and the rank that it has there."""
         rank = len(x.shape)
         if isinstance(x, Absent):
@@ -116,6 +122,8 @@ class Stage:
             if name not in ("cast", "reshape"):
                 break
             x = x.call.args[0]
+        if not strict:
+            return None
         raise TypeError(
             f"{type(layer).__name__} '{layer.name}' works on the host: its inputs must be inputs of "
             "the model (or what other such layers make of them), not what the model computes"

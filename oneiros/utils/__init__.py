@@ -9,6 +9,7 @@ _NAMES = {
     "Progbar": "callbacks.progress",
     "PyDataset": "training.data_streams",
     "Sequence": "training.data_streams:PyDataset",
+    "FeatureSpace": "models.feature_space",
     "array_to_img": "utils.images",
     "audio_dataset_from_directory": "preprocessing.directories",
     "clear_session": "utils.session",

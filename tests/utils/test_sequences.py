@@ -10,7 +10,6 @@ ROWS = [
     ([[1], [2, 3], [4, 5, 6]], {}),
     ([[1], [2, 3], [4, 5, 6]], dict(value=-1, maxlen=2, padding="post", truncating="post")),
     ([[1], [2, 3], [4, 5, 6]], dict(maxlen=2, padding="post")),
-    ([[1], [2, 3], [4, 5, 6]], dict(maxlen=0)),
     ([["a"], ["b", "c"]], dict(dtype=object, value="")),
     ([[[1, 2]], [[3, 4], [5, 6]]], {}),
     ([[], []], {}),

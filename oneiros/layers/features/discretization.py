@@ -10,7 +10,8 @@ from oneiros import ops
 from oneiros.core import backend
 from oneiros.core.symbol import Symbol
 from oneiros.layers.base import Layer
-from oneiros.layers.features.encoding import check_mode, encode_symbols
+from oneiros.layers.features.encoding import check_mode, encode, encode_symbols, encoded_shape
+from oneiros.layers.host import HostLayer
 from oneiros.layers.text.batches import batches_of
 
 __all__ = ["Discretization", "QuantileSketch"]
@@ -78,7 +79,7 @@ class QuantileSketch:
         return np.interp(fractions, np.cumsum(counts) / counts.sum(), values)
 
 
-class Discretization(Layer):
+class Discretization(HostLayer):
     """Numbers as the bins that they fall into.
 
     Args:
@@ -101,6 +102,7 @@ class Discretization(Layer):
     dtype: str = None
     name: str = None
     keywords, stored = False, {"dtype": "_dtype_given"}
+    on_host, _convert_input_args, _allow_non_tensor_positional_args = False, True, False
 
     def _ready(self):
         if self._dtype_given is not None:
@@ -173,25 +175,40 @@ class Discretization(Layer):
         """The dtype of the outputs."""
         return "int32" if self.output_mode == "int" else self.compute_dtype
 
-    def call(self, inputs):
+    def _edges(self):
         if self.bin_boundaries is None:
             raise ValueError(
                 f"Discretization '{self.name}' has no boundaries: give `bin_boundaries`, or call "
                 "`adapt(data)` before the layer is used"
             )
-        x = ops.cast(inputs, "float32")
-        edges = np.asarray(self.bin_boundaries, "float32")
+        return np.asarray(self.bin_boundaries, "float32")
+
+    def __call__(self, inputs):
+        staged = self._staged(inputs)
+        return Layer.__call__(self, inputs) if staged is None else staged
+
+    def spec(self, shape):
+        return encoded_shape(shape, self.output_mode, len(self._edges()) + 1), self.output_dtype
+
+    def compute(self, inputs):
+        edges = self._edges()
+        bins = np.searchsorted(edges, np.asarray(inputs, "float32"), side="right")
+        return encode(bins, self.output_mode, len(edges) + 1, self.output_dtype)
+
+    def call(self, inputs):
+        x, edges = ops.cast(inputs, "float32"), self._edges()
+        count = len(edges)
         owner = None if isinstance(x, (Symbol, np.ndarray)) else backend.owner_of(type(x))
         edges = edges if owner is None else owner.to_array(edges)
-        if not len(edges):
+        if not count:
             bins = ops.zeros(x.shape, "int32")
-        elif len(edges) <= 64:  # comparing is quicker than searching
+        elif count <= 64:  # comparing is quicker than searching
             x = ops.expand_dims(x, -1)
             bins = ops.sum(ops.cast(ops.logical_not(ops.less(x, edges)), "int32"), axis=-1)
         else:
             bins = ops.searchsorted(edges, x, side="right")
         dtype = self.output_dtype
-        return encode_symbols(bins, self.output_mode, len(edges) + 1, dtype)
+        return encode_symbols(bins, self.output_mode, count + 1, dtype)
 
     def convert_weight(self, weight):
         """A weight as an array of the session's backend."""

@@ -129,18 +129,21 @@ class CategoryEncoding(Layer):
         elif not isinstance(inputs, (list, tuple)) and "float" in str(inputs.dtype):
             inputs = ops.cast(inputs, "int32")
         owner = backend.owner({type(inputs)} - {Symbol}) if hasattr(inputs, "dtype") else None
-        if owner not in (None, backend.current()) and not owner.is_abstract(inputs):
-            inputs = owner.to_numpy(inputs)  # of another backend: by NumPy, and back
+        own = self.output_mode, self.num_tokens, self.compute_dtype
+        if owner not in (None, backend.current()):  # of another backend: by NumPy
+            if not owner.is_abstract(inputs):
+                inputs = owner.to_numpy(inputs)
+            elif hasattr(owner, "host_call"):
+                shape = encoded_shape(inputs.shape, *own[:2])
+                return owner.host_call(lambda x: encode(x, *own), [inputs], shape, own[2])
         if isinstance(inputs, np.ndarray) and count_weights is None:
             if inputs.size and inputs.min() < 0:
                 raise ValueError(
                     f"CategoryEncoding '{self.name}' takes integers from 0; got {inputs.min()}"
                 )
-            made = encode(inputs, self.output_mode, self.num_tokens, self.compute_dtype)
+            made = encode(inputs, *own)
             return (owner or backend.current()).to_array(made)
-        return encode_symbols(
-            inputs, self.output_mode, self.num_tokens, self.compute_dtype, count_weights
-        )
+        return encode_symbols(inputs, *own, count_weights)
 
     def convert_weight(self, weight):
         """A weight as an array of the session's backend."""

@@ -318,7 +318,7 @@ class IndexLookup(HostLayer):
     # Configs and files ----------------------------------------------------------------------------
     def get_config(self):
         size = self.vocabulary_size() if self._tokens else self._size_in_file
-        more = dict(oov_method=self.oov_method, vocabulary_size=size or self.vocabulary_size())
+        more = dict(oov_method=self.oov_method, vocabulary_size=size)
         return {**super().get_config(), **more}
 
     @classmethod
@@ -520,7 +520,8 @@ class IntegerLookup(IndexLookup):
         x = args[0] if args else kwargs.get("inputs")
         if self.on_host or not _in_place(x):
             return super().__call__(*args, **kwargs)
-        return Layer.__call__(self, x)
+        staged = self._staged(x)
+        return Layer.__call__(self, x) if staged is None else staged
 
     def call(self, inputs):
         if self.on_host or not _in_place(inputs):
@@ -638,7 +639,7 @@ def _in_place(x):
     if not hasattr(x, "dtype") or isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "to_numpy"):
         return False
     engine = backend.owner_of(type(x))
-    return engine is backend.current() or engine.is_abstract(x)
+    return engine is backend.current() or engine.is_abstract(x) and not hasattr(engine, "host_call")
 
 
 def _narrow(x, dtype):

@@ -73,6 +73,8 @@ def flat_bytes(x, label="inputs"):
         x = x.to_numpy()
     elif not isinstance(x, np.ndarray):
         x = backend.to_numpy(x)
+    if isinstance(x, (str, bytes)):  # a tensor of no rank
+        return _encoded([x], label), ()
     if x.dtype.kind in "biufc":
         raise ValueError(
             f"{label} must be strings: str, bytes, or arrays and lists of them; got numbers of dtype "
