@@ -501,7 +501,8 @@ class TensorFlow(backend.Backend):
 
     def host_call(self, function, arrays, shape, dtype):
         """What a function of NumPy arrays gives, as a call in the graph that is open."""
-        made = tf.numpy_function(function, list(arrays), tf.as_dtype(dtype), stateful=False)
+        stateful = not arrays  # what depends on nothing in the graph is asked again at each run
+        made = tf.numpy_function(function, list(arrays), tf.as_dtype(dtype), stateful=stateful)
         made.set_shape(shape)
         return made
 

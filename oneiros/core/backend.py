@@ -150,10 +150,6 @@ class Backend:
         """What a piece compiled for these arrays (or None) depends on; None where none can be."""
         return None
 
-    def from_host(self, function, shape, dtype):
-        """In a graph that the framework traces: what `function()` gives on the host at each run."""
-        raise NotImplementedError(f"backend '{self.name}' does not call the host from its graphs")
-
     def device(self, name):
         """A scope in which arrays are made on the device `name`."""
         return contextlib.nullcontext()

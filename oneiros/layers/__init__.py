@@ -10,6 +10,7 @@ from oneiros.layers.core import *
 from oneiros.layers.einsum_dense import *
 from oneiros.layers.features import *
 from oneiros.layers.foreign import *
+from oneiros.layers.images import *
 from oneiros.layers.input_layer import Input, InputLayer
 from oneiros.layers.merging import *
 from oneiros.layers.normalization import *
