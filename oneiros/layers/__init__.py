@@ -2,6 +2,7 @@
 
 from oneiros.layers.activations import *
 from oneiros.layers.attention import *
+from oneiros.layers.audio import *
 from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.config import deserialize, serialize
 from oneiros.layers.conv_lstm import *

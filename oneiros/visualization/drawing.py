@@ -44,7 +44,7 @@ def draw_bounding_boxes(
     >>> from oneiros import visualization
     >>> boxes = {"boxes": np.array([[[1, 1, 6, 6]]]), "labels": np.array([[0]])}
     >>> images = visualization.draw_bounding_boxes(
-    ...     np.zeros((1, 8, 8, 3)), boxes, "xyxy", line_thickness=1, color=(9, 0, 0)
+    ...     np.zeros((1, 8, 8, 3)), boxes, "xyxy", color=(9, 0, 0), line_thickness=1, text_thickness=0
     ... )
     >>> images[0, 6, :, 0].tolist()
     [0, 9, 9, 9, 9, 9, 9, 0]
