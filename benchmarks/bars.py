@@ -26,7 +26,7 @@ FRESH = [
 ONCE = [
     *(f"difference:{name}" for name in MODELS),
     "engines:mlp",
-    *(f"memory:{name}" for name in ("steps", "fits", "predict")),
+    *(f"memory:{name}" for name in ("steps", "fits", "models", "predict")),
 ]
 SMOKE = ("mlp", "dense", "add", "softmax", "package", "dense100", "steps", "predict")
 LEFT_OUT = {"numpy": ("cnn", "cnn_wide", "lstm", "transformer")}  # by names of cases
@@ -82,6 +82,8 @@ BARS = {
         *FITS,
         *(Bar(case, 1 / 4, "keras") for case in ("predict_one:mlp", "call:mlp")),
         *(Bar(case, 3, "by hand") for case in ("predict_one:mlp", "call:mlp")),
+        Bar("memory:models", 1024),
+        *(Bar(case, 1 / 2, "keras") for case in ("first_step:mlp", "build:mlp")),
     ],
     "tensorflow": [Bar("fit:mlp", 0.3, "keras"), Bar("fit:mlp", 0.6, "by hand"), *FITS],
     "numpy": [Bar("fit:mlp", 1.5, "by hand")],

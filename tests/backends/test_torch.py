@@ -1,6 +1,7 @@
 """What is PyTorch's own: modules, hooks, loops by hand, wrapped modules, loaders, in-place state."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -259,6 +260,23 @@ def test_many_steps_leave_nothing_behind():
         model.fit(X, Y, batch_size=16, verbose=0)
     gc.collect()
     assert count() <= before + 2
+
+
+def test_dropped_models_leave_nothing_behind():
+    def once():
+        plain = small(layers.BatchNormalization())
+        own = OwnStep(plain.inputs, plain.outputs)
+        for model in (compiled(plain), compiled(own)):
+            model.fit(X, Y, batch_size=16, verbose=0)
+            model(torch.from_numpy(X)), model.predict(X[:1], verbose=0)
+        return weakref.ref(plain), weakref.ref(own)
+
+    count = lambda: sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+    once(), gc.collect()
+    before = count()
+    models = [ref for _ in range(5) for ref in once()]
+    gc.collect()
+    assert not any(ref() is not None for ref in models) and count() <= before
 
 
 def test_outputs_do_not_share_memory_with_the_state():
