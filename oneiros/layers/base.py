@@ -101,6 +101,7 @@ class Layer(Operation):
     activity_regularizer = None
     _allow_non_tensor_positional_args = False
     _convert_input_args = True
+    takes_one = False  # whether `call` takes one array, and no structure of them
     _untracked = ("_inbound_nodes", "_asked")
     _asked = {}  # what lone arrays it was called on, which are fit to go to `call` as they are
 
@@ -476,6 +477,11 @@ class Layer(Operation):
         first = next(iter(values.values()), None)
         if self.input_spec is not None:
             check_input(self.input_spec, first, self.name)
+        if self.takes_one and (first is None or isinstance(first, (dict, list, tuple))):
+            shown = (
+                f"a dict with the keys {list(first)}" if isinstance(first, dict) else repr(first)
+            )
+            raise ValueError(f"{type(self).__name__} '{self.name}' takes one array; got {shown}")
         if not self.built:
             self._build(plan, values)
         masks = self._take_masks(plan, values, kwargs)

@@ -28,6 +28,8 @@ __all__ = [
 class Kernel(Layer):
     """What all convolutions share: checks, the bias and the activation."""
 
+    takes_one = True
+
     def channels(self, input_shape):
         """The number of input channels; the spec of later inputs is set by it."""
         axis = -1 if self.data_format == "channels_last" else 1
@@ -426,6 +428,8 @@ class _Border(Layer):
     """A layer that adds or takes elements at the borders."""
 
     data_format = "channels_last"
+
+    takes_one = True
 
     def _ready(self):
         self.input_spec = InputSpec(ndim=self.rank + 2)

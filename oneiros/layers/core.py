@@ -59,6 +59,7 @@ class Dense(LowRank, Layer):
     quantization_config: object = None
 
     supports_masking = True
+    takes_one = True
     config_when_set = ("lora_rank", "lora_alpha")
     config_without = ("activity_regularizer",)
 
@@ -119,6 +120,7 @@ class Embedding(LowRank, Layer):
     config_when_set = ("lora_rank", "lora_alpha")
 
     compute_output_spec = spec_of_inputs
+    takes_one = True
 
     def build(self, input_shape=None):
         self.weight("embeddings", (self.input_dim, self.output_dim), attribute="_embeddings")
@@ -248,6 +250,7 @@ class Flatten(Layer):
     data_format: DataFormat = None
 
     compute_output_spec = spec_of_inputs
+    takes_one = True
 
     def _ready(self):
         self.input_spec = InputSpec(min_ndim=1)
@@ -275,6 +278,7 @@ class Reshape(_Function):
     supports_masking = False
 
     compute_output_spec = spec_of_inputs
+    takes_one = True
 
     def _ready(self):
         shape = (
@@ -317,6 +321,7 @@ class Permute(_Function):
     supports_masking = False
 
     compute_output_spec = spec_of_inputs
+    takes_one = True
 
     def _ready(self):
         self.dims = tuple(self.dims)

@@ -65,6 +65,7 @@ class EinsumDense(LowRank, Layer):
 
     config_also = ("activity_regularizer",)
     config_when_set = ("lora_rank", "lora_alpha", "gptq_unpacked_column_size")
+    takes_one = True
 
     def _ready(self):
         self.partial_output_shape = self.output_shape

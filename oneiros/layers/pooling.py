@@ -24,6 +24,8 @@ class Pooling(Layer):
     name: str = None
     pool = None
 
+    takes_one = True
+
     def _ready(self):
         self.strides = self.strides or self.pool_size
         self.input_spec = InputSpec(ndim=self.rank + 2)
@@ -47,6 +49,8 @@ class GlobalPooling(Layer):
 
     data_format: DataFormat = None
     keepdims: bool = False
+
+    takes_one = True
 
     def _ready(self):
         self.input_spec = InputSpec(ndim=self.rank + 2)
@@ -82,6 +86,8 @@ class AdaptivePooling(Layer):
 
     output_size: PerAxis
     data_format: DataFormat = None
+
+    takes_one = True
 
     def _ready(self):
         self.input_spec = InputSpec(ndim=self.rank + 2)
