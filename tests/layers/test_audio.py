@@ -1,5 +1,9 @@
 """Spectrograms have Keras's numbers on every backend, in its files' layout, with derivatives."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -175,3 +179,18 @@ def test_mel_runs_in_a_pipeline_of_data():
 def test_what_makes_no_sense_is_an_error(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_the_example_hears_digits(data, tmp_path):
+    data("sounds")
+    script = pathlib.Path(__file__).parents[2] / "examples" / "spoken_digits.py"
+    done = subprocess.run(
+        [sys.executable, script, "--out", tmp_path, "--clips", "25", "--epochs", "6"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ONEIROS_BACKEND": "numpy"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1].rstrip("%")) > 30  # by chance it were 10
+    assert oneiros.utils.load_img(tmp_path / "spoken_digits.png").width > 1000
