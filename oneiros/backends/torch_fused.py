@@ -201,6 +201,65 @@ def layer_backward(tape, g):
     return LAYER_BACK(g, x, x.shape[-1:], mean, factor, gamma, beta, [True, True, True])
 
 
+def batch_kept(x, scale, offset, axis, epsilon):
+    return (
+        symbolic(x) and len(x.shape) > 1 and 0 not in x.shape
+        and all(v is None or symbolic(v, 1) and v.dtype == x.dtype for v in (scale, offset))
+    )  # fmt: skip
+
+
+def batch_normalized(x, scale, offset, axis, epsilon):
+    weights = [v for v in (scale, offset) if v is not None]
+    if not is_float(x) or x.dim() < 2 or not x.numel():
+        return NotImplemented
+    if any(v.dtype is not x.dtype or v.dim() != 1 for v in weights):
+        return NotImplemented
+    return batch_forward(x, scale, offset, axis, epsilon)[0]
+
+
+def channels_second(x, axis):
+    """`x` as PyTorch's kernel takes it quickest, with the channels on the second axis."""
+    if x.dim() < 4 and axis == x.dim() - 1:
+        return x.reshape(-1, x.shape[-1])
+    return x.movedim(axis, 1)
+
+
+def channels_at(y, axis, like):
+    """`channels_second` undone."""
+    return y.reshape(like.shape) if y.dim() != like.dim() else y.movedim(1, axis)
+
+
+def batch_forward(x, scale, offset, axis, epsilon):
+    rows = channels_second(x, axis)
+    y, mean, factor = torch.native_batch_norm(rows, scale, offset, None, None, True, 0.0, epsilon)
+    variance = (factor.detach() ** -2).sub_(epsilon).clamp_min_(0.0)
+    tape = x, rows, scale, offset, axis, epsilon, mean, factor
+    return (channels_at(y, axis, x), mean.detach(), variance), tape
+
+
+BATCH_BACK = torch.ops.aten.native_batch_norm_backward.default
+
+
+def batch_backward(tape, g, g_mean, g_variance):
+    x, rows, scale, offset, axis, epsilon, mean, factor = tape
+    made = [
+        torch.zeros_like(rows),
+        *[None if v is None else torch.zeros_like(v) for v in (scale, offset)],
+    ]
+    if g is not None:
+        wanted = [True, scale is not None, offset is not None]
+        g = channels_second(g, axis)
+        made = BATCH_BACK(g, rows, scale, None, None, mean, factor, True, epsilon, wanted)
+    slope, n = made[0], rows.numel() // mean.numel()
+    along = (-1, *(1,) * (rows.dim() - 2))
+    if g_mean is not None:
+        slope = slope + (g_mean / n).reshape(along)
+    if g_variance is not None:
+        slope = slope + (rows - mean.reshape(along)) * (g_variance * (2 / n)).reshape(along)
+    given = [v for v, w in zip(made[1:], (scale, offset)) if w is not None]
+    return channels_at(slope, axis, x), *given
+
+
 # Attention ---------------------------------------------
 def attention_kept(query, key, value, bias, mask, scale, is_causal, flash_attention, cap):
     return (
@@ -274,12 +333,13 @@ FASTER = {
     "softmax": over_axis(torch.softmax), "log_softmax": over_axis(torch.log_softmax),
     "sum": reduced(torch.sum), "mean": reduced(torch.mean), "matmul": matmul, "affine": affine,
     "divide_no_nan": divide_no_nan,
-    "sparse_categorical_crossentropy": classes, "layer_normalization": layer_normalization,
+    "sparse_categorical_crossentropy": classes, "layer_normalization": layer_normalization, "batch_normalized": batch_normalized,
     "dot_product_attention": attention, "lstm": lstm, "gru": gru, "adam_update": adam_update,
 }  # fmt: skip
 ISLANDS = {
     "sparse_categorical_crossentropy": (classes_forward, classes_backward),
     "layer_normalization": (layer_forward, layer_backward),
+    "batch_normalized": (batch_forward, batch_backward),
     "dot_product_attention": by_autograd(attention),
     "lstm": by_autograd(lstm),
     "gru": by_autograd(gru),
@@ -287,6 +347,7 @@ ISLANDS = {
 KEPT = {  # what a traced step keeps whole, and when
     "sparse_categorical_crossentropy": classes_kept,
     "layer_normalization": layer_kept,
+    "batch_normalized": batch_kept,
     "dot_product_attention": attention_kept,
     "lstm": all_floats,
     "gru": all_floats,

@@ -9,6 +9,7 @@ from oneiros.core import config
 from oneiros.layers.base import InputSpec, Layer
 from oneiros.layers.data_layer import DataLayer
 from oneiros.layers.fields import Constraint, Initializer, Regularizer
+from oneiros.ops.nn import batch_normalized
 
 __all__ = [
     "BatchNormalization", "GroupNormalization", "LayerNormalization", "Normalization", "RMSNormalization",
@@ -86,6 +87,7 @@ class BatchNormalization(Layer):
     synchronized: bool = False
 
     supports_masking = True
+    takes_one = True
 
     def _ready(self):
         self.axis = int(self.axis)
@@ -127,7 +129,11 @@ class BatchNormalization(Layer):
         read = lambda v: None if v is None else ops.cast(v, dtype)
         gamma, beta = read(self.gamma), read(self.beta)
         if training and self.trainable:
-            mean, variance = self._statistics(x, mask, axis)
+            whole = mask is None and not self.renorm and not self.synchronized
+            if whole:
+                y, mean, variance = batch_normalized(x, gamma, beta, axis, self.epsilon)
+            else:
+                mean, variance = self._statistics(x, mask, axis)
             shift, spread = ops.stop_gradient(mean), ops.stop_gradient(variance)
             if self.renorm:
                 gamma, beta = self._corrected(mean, variance, gamma, beta, dtype)
@@ -136,10 +142,11 @@ class BatchNormalization(Layer):
                     moving * self.momentum + ops.cast(now, moving.dtype) * (1.0 - self.momentum)
                 )
         else:
-            mean, variance = read(self.moving_mean), read(self.moving_variance)
-        y = ops.batch_normalization(
-            x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon
-        )
+            mean, variance, whole = read(self.moving_mean), read(self.moving_variance), False
+        if not whole:
+            y = ops.batch_normalization(
+                x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon
+            )
         return ops.cast(y, self.compute_dtype)
 
     def _statistics(self, x, mask, axis):
@@ -211,6 +218,7 @@ class LayerNormalization(Layer):
     rms_scaling: bool = False
 
     supports_masking = True
+    takes_one = True
     config_also = hidden = ("rms_scaling",)
 
     def build(self, input_shape):
@@ -248,6 +256,7 @@ class RMSNormalization(Layer):
     epsilon: float = 1e-6
 
     supports_masking = True
+    takes_one = True
 
     def build(self, input_shape):
         axes = _positive(self.axis, len(input_shape), self)
@@ -289,6 +298,7 @@ class GroupNormalization(Layer):
     gamma_constraint: Constraint = None
 
     supports_masking = True
+    takes_one = True
 
     def build(self, input_shape):
         (axis,) = _positive(self.axis, len(input_shape), self)
@@ -336,6 +346,7 @@ class UnitNormalization(Layer):
 
     axis: Axes = -1
     supports_masking = True
+    takes_one = True
 
     def call(self, inputs):
         axes = tuple(self.axis) if isinstance(self.axis, list) else self.axis

@@ -204,6 +204,13 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
     return x * factor + shift
 
 
+@op
+def batch_normalized(x, scale, offset, axis, epsilon):
+    """`batch_normalization` by the mean and the variance of `x` itself, and these two beside it."""
+    mean, variance = moments(x, [i for i in range(len(x.shape)) if i != axis])
+    return batch_normalization(x, mean, variance, axis, offset, scale, epsilon), mean, variance
+
+
 def _affine(name, weight, x, axes):
     """A scale or an offset over `axes`, shaped to multiply `x`."""
     weight = to_dtype(array(weight), dtype_of(x))

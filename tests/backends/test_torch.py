@@ -476,3 +476,46 @@ def test_own_steps_are_not_compiled():
     plain = small()
     with pytest.warns(UserWarning, match="op by op"):
         one_step(True, OwnStep(plain.inputs, plain.outputs))
+
+
+# Batch normalization ---------------------------------------------
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((4,), {}),
+        ((3, 4), {"scale": False}),
+        ((4, 3, 2), {"axis": 1, "center": False}),
+        ((3, 2, 4), {"scale": False, "center": False}),
+        ((2, 2, 2, 3), {"axis": 2}),
+    ],
+)
+def test_batch_normalization_is_numpy_s(shape, options):
+    """PyTorch's kernel and its derivative: weights and averages after some steps."""
+    x = np.random.default_rng(3).normal(2.0, 3.0, (16, *shape)).astype("float32")
+    y, found = np.tanh(x.reshape(16, -1)[:, :1]), []
+    for backend in ("numpy", "torch"):
+        config.set_backend(backend)
+        oneiros.utils.set_random_seed(5)
+        model = oneiros.Sequential(
+            [oneiros.Input(shape), layers.BatchNormalization(**options), layers.Activation("tanh"),
+             layers.BatchNormalization(**options), layers.Flatten(), layers.Dense(1)]
+        )  # fmt: skip
+        model.compile(optimizers.SGD(0.05), "mse")
+        model.fit(x, y, epochs=3, batch_size=8, verbose=0, shuffle=False)
+        found.append(model.get_weights())
+        if backend == "torch":
+            state = model.get_weights()
+            out = model(torch.from_numpy(x), training=True)
+            assert out.requires_grad
+            moved = np.abs(model.get_weights()[-3] - state[-3]).max()
+            assert moved > 0
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_one_row_is_normalized_by_itself():
+    layer, x = layers.BatchNormalization(), torch.tensor([[3.0, -1.0]], requires_grad=True)
+    y = layer(x, training=True)
+    y.sum().backward()
+    np.testing.assert_allclose(y.detach(), np.zeros((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [0.99, 0.99], rtol=1e-5)
