@@ -82,11 +82,13 @@ class Hashing(Binned):
         values, shape = hashable(inputs)
         bins, masked = self.num_bins, None
         if self.mask_value is not None and bins > 1:
-            bins, mask = bins - 1, _bytes(self.mask_value)
-            if isinstance(values, np.ndarray):
-                masked = values == mask
-            else:
-                masked = np.fromiter((v == mask for v in values), bool, len(values))
+            bins, mask = bins - 1, str(self.mask_value)
+            mask = (
+                mask if isinstance(values, list) and isinstance(values[0], str) else mask.encode()
+            )
+            masked = (
+                values == mask if isinstance(values, np.ndarray) else [v == mask for v in values]
+            )
         made = (_hash_all(values, self.salt) % np.uint64(bins)).astype("int64")
         if masked is not None:
             made = np.where(masked, 0, made + 1)
@@ -181,7 +183,7 @@ def hashable(x):
                 return points.astype("u1").view(f"S{points.size // x.size}").ravel(), x.shape
         if isinstance(x, np.ndarray) and x.dtype.kind == "S":
             return x.ravel(), x.shape
-        return strings.flat_bytes(x)
+        return strings.flat_strings(x)
     x = np.asarray(backend.to_numpy(x))
     if x.dtype.kind == "f":
         x = x.astype("int64")
@@ -191,15 +193,14 @@ def hashable(x):
 def _hash_all(values, salt):
     """The hash of each; where values come again and again, each is hashed once."""
     run = farmhash64 if salt is None else lambda v: siphash24(v, salt)
-    if isinstance(values, np.ndarray) or len(set(values[:4096])) > min(len(values), 4096) // 2:
+    as_bytes = lambda v: strings.flat_bytes(v)[0] if isinstance(v[0], str) else v
+    if isinstance(values, np.ndarray) or not values:
         return run(values)
+    if len(set(values[:4096])) > min(len(values), 4096) // 2:
+        return run(as_bytes(values))
     every = list(dict.fromkeys(values))
-    table = dict(zip(every, run(every).tolist()))
+    table = dict(zip(every, run(as_bytes(every)).tolist()))
     return np.fromiter(map(table.__getitem__, values), np.uint64, len(values))
-
-
-def _bytes(value):
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _shape(x):

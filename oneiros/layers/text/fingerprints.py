@@ -17,10 +17,26 @@ U = np.uint64
 
 
 def as_decimals(x):
-    """Integers, booleans as strings of bytes: what stands for a number where strings are hashed."""
+    """Integers or booleans as bytes: what stands for a number where strings are hashed.
+
+    >>> as_decimals(np.array([7, -12])).tolist()
+    [b'7', b'-12']
+    """
+    x = x.ravel()
     if x.dtype.kind == "b":
-        return np.where(x, b"true", b"false").ravel().tolist()
-    return [b"%d" % n for n in x.ravel().tolist()]
+        return np.where(x, b"true", b"false")
+    rest = np.abs(x.astype("int64")).astype("u8")
+    powers = U(10) ** np.arange(20, dtype="u8")
+    negative, count = x < 0, np.maximum(np.searchsorted(powers, rest, side="right"), 1)
+    made = np.zeros((len(x), int((count + negative).max(initial=1))), "u1")
+    made[negative, 0] = ord("-")
+    last, rows = count + negative - 1, np.arange(len(x))
+    for place in range(int(count.max(initial=0))):
+        fits = rows if (count > place).all() else np.flatnonzero(count > place)
+        rest_of = rest[fits]
+        rest[fits] = tens = rest_of // U(10)
+        made[fits, last[fits] - place] = (rest_of - tens * U(10)).astype("u1") + ord("0")
+    return made.view(f"S{made.shape[1]}")[:, 0]
 
 
 def farmhash64(strings):

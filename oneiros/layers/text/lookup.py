@@ -27,6 +27,7 @@ __all__ = ["IntegerLookup", "StringLookup"]
 
 MODES = ("int", "one_hot", "multi_hot", "count", "tf_idf")
 UNKNOWN, MASKED = -1, -2
+CLOSE = 1 << 20  # how far integers may lie apart to be looked up by place
 
 
 class IndexLookup(HostLayer):
@@ -429,6 +430,7 @@ class StringLookup(IndexLookup):
     salt: object = None
 
     compute_dtype = variable_dtype = dtype = property(lambda self: "string")
+    _texts = None
 
     def check(self, inputs):
         numbers = not strings.holds_strings(inputs)
@@ -455,17 +457,28 @@ class StringLookup(IndexLookup):
         return strings.flat_bytes(batch, "data")
 
     def _numbers(self, inputs):
-        values, shape = strings.flat_bytes(inputs)
+        values, shape = strings.flat_strings(inputs)
         return self.numbers_of(values).reshape(shape)
 
+    def _text_table(self):
+        """Token as str to number."""
+        table = self._lookup_table()
+        if self._texts is None or self._texts[0] is not table:
+            texts = dict(zip(strings.to_text(table), table.values()))
+            object.__setattr__(self, "_texts", (table, texts))
+        return self._texts[1]
+
     def numbers_of(self, values):
-        """The numbers of a flat list of bytes."""
-        get, alone = self._lookup_table().get, self.num_oov_indices == 1
+        """The numbers of a flat list of bytes or str."""
+        text = bool(values) and isinstance(values[0], str)
+        table = self._text_table() if text else self._lookup_table()
+        get, alone = table.get, self.num_oov_indices == 1
         out = itertools.repeat(len(self._specials) - 1 if alone else UNKNOWN)
         index = np.fromiter(map(get, values, out), np.int64, len(values))
         if not alone and (index == UNKNOWN).any():
             rows = np.flatnonzero(index == UNKNOWN)
-            index[rows] = self._buckets([values[i] for i in rows], self._hashed)
+            out = [values[i].encode() if text else values[i] for i in rows]
+            index[rows] = self._buckets(out, self._hashed)
         return index
 
 
@@ -500,6 +513,7 @@ class IntegerLookup(IndexLookup):
     name: str = None
 
     compute_dtype = variable_dtype = dtype = property(lambda self: "int64")
+    _sorted = None
 
     def adopt(self, **options):
         super().adopt(**options)
@@ -542,9 +556,8 @@ class IntegerLookup(IndexLookup):
             known = ops.logical_and(ops.greater_equal(x, 0), ops.less(x, len(every) - 1))
             place = ops.where(known, ops.cast(x, "int32"), len(every) - 1)
             return ops.take(constant(every, dtype), place)
-        keys = np.array(sorted(table), "int64")
-        numbers = constant(np.array([table[k] for k in keys.tolist()], "int64"), dtype)
-        keys, x = constant(keys, dtype), ops.cast(x, dtype)
+        keys, numbers, _ = self._arrays()
+        numbers, keys, x = constant(numbers, dtype), constant(keys, dtype), ops.cast(x, dtype)
         place = ops.minimum(ops.searchsorted(keys, x), len(table) - 1)
         first = len(self._specials) - self.num_oov_indices
         if self.num_oov_indices > 1:
@@ -580,16 +593,32 @@ class IntegerLookup(IndexLookup):
 
     def _numbers(self, inputs):
         x = np.asarray(backend.to_numpy(inputs)).astype("int64")
-        table = self._lookup_table()
-        keys = np.array(sorted(table), "int64")
-        numbers = np.array([table[k] for k in keys.tolist()], "int64")
-        place = np.minimum(np.searchsorted(keys, x), len(keys) - 1)
-        index, out = numbers[place], keys[place] != x
+        keys, numbers, direct = self._arrays()
+        if direct is None:
+            place = np.minimum(np.searchsorted(keys, x), len(keys) - 1)
+            index, out = numbers[place], keys[place] != x
+        else:
+            inside = (x >= keys[0]) & (x <= keys[-1])
+            index = direct[np.where(inside, x - keys[0], 0)]
+            out = ~inside | (index == UNKNOWN)
         if out.any():
             how = self._hashed_numbers if self.oov_method == "farmhash" else lambda v: v
             index = np.where(out, 0, index)
             index[out] = self._buckets(x[out], how)
         return index
+
+    def _arrays(self):
+        """The tokens, sorted, their numbers, and the numbers by place where tokens lie close."""
+        table = self._lookup_table()
+        if self._sorted is None or self._sorted[0] is not table:
+            keys = np.array(sorted(table), "int64")
+            numbers, direct = np.array([table[k] for k in keys.tolist()], "int64"), None
+            span = int(keys[-1]) - int(keys[0]) + 1
+            if span <= CLOSE:
+                direct = np.full(span, UNKNOWN)
+                direct[keys - keys[0]] = numbers
+            object.__setattr__(self, "_sorted", (table, (keys, numbers, direct)))
+        return self._sorted[1]
 
     def _hashed_numbers(self, values):
         return self._hashed(as_decimals(values))

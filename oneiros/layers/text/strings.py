@@ -14,7 +14,7 @@ import numpy as np
 from oneiros.core import backend
 
 __all__ = [
-    "SPLITS", "STANDARDS", "Tokens", "flat_bytes", "holds_strings", "padded", "split",
+    "SPLITS", "STANDARDS", "Tokens", "flat_bytes", "flat_strings", "holds_strings", "padded", "split",
     "standardized", "to_text",
 ]  # fmt: skip
 
@@ -81,6 +81,19 @@ def flat_bytes(x, label="inputs"):
             f"{x.dtype} and shape {x.shape}"
         )
     return _encoded(x.ravel().tolist(), label), x.shape
+
+
+def flat_strings(x, label="inputs"):
+    """As `flat_bytes`, but a flat list of str is left as it is: it is quicker looked up than made."""
+    if isinstance(x, np.ndarray) and x.dtype.kind in "OUT":
+        values = x.ravel().tolist()
+    elif isinstance(x, list):
+        values = x
+    else:
+        return flat_bytes(x, label)
+    if set(map(type, values)) <= {str, np.str_} and values:
+        return values, np.shape(x) if isinstance(x, np.ndarray) else (len(x),)
+    return flat_bytes(x, label)
 
 
 def _flattened(x, label):
