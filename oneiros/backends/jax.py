@@ -257,12 +257,13 @@ PRIMITIVES = {
 
 FUSED = {
     **dict.fromkeys(
-        "all any argmax argmin exp2 log_softmax logsumexp max mean median min moments nanmax nanmean nanmin "
-        "nansum prod sinc softmax square std sum tril triu var".split(), 1
+        "all any argmax argmin cumsum exp2 gelu log_softmax logsumexp max mean median min moments nanmax "
+        "nanmean nanmin nansum norm prod quantile resize sinc softmax square std sum top_k tril triu var"
+        .split(), 1
     ),
     **dict.fromkeys(
         "binary_crossentropy categorical_crossentropy dot isclose logaddexp matmul "
-        "sparse_categorical_crossentropy take take_along_axis".split(), 2
+        "segment_sum sparse_categorical_crossentropy take take_along_axis".split(), 2
     ),
     "where": 3,
 }  # fmt: skip
@@ -282,7 +283,7 @@ class Jax(backend.Backend):
         """One dispatch in place of several; numbers in place of arrays, and lists, take the body."""
         static = list(inspect.signature(body).parameters)[count:]
         fresh = functools.partial(body)  # traces made under other settings are not its own
-        run = jax.jit(fresh, static_argnames=static, inline=True)
+        run = jax.jit(fresh, static_argnames=static)
 
         def kernel(*args, **kwargs):
             for a in args[:count]:
@@ -319,6 +320,14 @@ class Jax(backend.Backend):
         if any(call.target in _BACKWARD for call in graph.calls):
             return self.kernel_of
         return lambda target: _LONE.get(target) or self.kernel_of(target)
+
+    def kept(self, kind):
+        return {
+            "relu": None,
+            "searchsorted": lambda x, v, side: (
+                len(x.shape) == 1 and getattr(v, "dtype", None) == x.dtype
+            ),
+        }
 
     def kernel_of(self, target):
         """The kernel of a primitive, or of a composite kept whole."""
@@ -422,6 +431,29 @@ def _quick(primitive, kernel):
 
 _OPEN = {p.cond, p.while_loop, p.scan, p.with_gradient, p.barrier, p.checkpoint}  # take functions
 EAGER = {q: k if q in _OPEN else _quick(q, k) for q, k in PRIMITIVES.items()}
+_clip = jax.jit(jnp.clip)
+_search = jax.jit(jnp.searchsorted, static_argnames="side")
+
+
+def clip(x, x_min, x_max):
+    plain = type(x_min) in (int, float) and type(x_max) in (int, float)
+    return (
+        _clip(x, x_min, x_max)
+        if plain and jnp.issubdtype(x.dtype, jnp.floating)
+        else NotImplemented
+    )
+
+
+def searchsorted(sorted_sequence, values, side="left"):
+    if sorted_sequence.ndim != 1 or getattr(values, "dtype", None) != sorted_sequence.dtype:
+        return NotImplemented
+    return _search(sorted_sequence, values, side=side).astype("int32")
+
+
 # XLA joins its own relu to convolutions.
-FASTER = {"relu": lambda x: x if x.dtype == bool else jax.nn.relu(x)}
+FASTER = {
+    "relu": lambda x: x if x.dtype == bool else jax.nn.relu(x),
+    "clip": clip,
+    "searchsorted": searchsorted,
+}
 BACKEND = Jax("jax", EAGER, FASTER)
