@@ -375,7 +375,14 @@ class FeatureSpace(Layer):
         first = lambda x: ops.squeeze(x, 0)
         return {n: first(x) for n, x in made.items()} if isinstance(made, dict) else first(made)
 
-    call = __call__
+    def call(self, *args, **kwargs):
+        return self(*args, **kwargs)
+
+    def compute_output_shape(self, *args, **kwargs):
+        """The shapes of the features."""
+        made = self.get_encoded_features()
+        shapes = {n: x.shape for n, x in made.items()} if isinstance(made, dict) else made.shape
+        return shapes
 
     # Configs and files ----------------------------------------------------------------------------
     def get_config(self):

@@ -145,6 +145,14 @@ class CategoryEncoding(Layer):
             return (owner or backend.current()).to_array(made)
         return encode_symbols(inputs, *own, count_weights)
 
+    def compute_output_shape(self, input_shape):
+        """The output shape for an input shape."""
+        return encoded_shape(input_shape, self.output_mode, self.num_tokens)
+
+    def compute_output_spec(self, inputs, count_weights=None):
+        """A symbol with the shape and dtype of the outputs."""
+        return Symbol(self.compute_output_shape(tuple(inputs.shape)), self.compute_dtype)
+
     def convert_weight(self, weight):
         """A weight as an array of the session's backend."""
         return backend.to_array(weight)

@@ -154,6 +154,10 @@ class HashedCrossing(Binned):
             shape = (*(shape[:1] or ()), self.num_bins)
         return shape, self.compute_dtype
 
+    def compute_output_spec(self, *args, **kwargs):
+        """A symbol with the shape and dtype of the outputs."""
+        return super().compute_output_spec(*args, **kwargs)
+
     def compute(self, *inputs):
         columns, shape = [], None
         for x in inputs:

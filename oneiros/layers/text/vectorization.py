@@ -9,10 +9,12 @@ from oneiros.layers.host import HostLayer
 from oneiros.layers.text import strings
 from oneiros.layers.text.batches import batches_of
 from oneiros.layers.text.lookup import StringLookup, refuse_paths
+from oneiros.layers.text.words import GramTable, Words, WordTable, counted
 
 __all__ = ["TextVectorization"]
 
-CHUNK = 4096  # texts that are split and counted at a time
+CHUNK = 1 << 14  # texts that are split and counted at a time
+SMALL = 1 << 12  # bytes of texts up to which they are split one by one
 
 
 class TextVectorization(HostLayer):
@@ -60,6 +62,7 @@ class TextVectorization(HostLayer):
     name: str = None
 
     compute_dtype = variable_dtype = dtype = property(lambda self: "string")
+    _table = None
 
     def adopt(self, vocabulary_size=None, **options):
         super().adopt(**options)
@@ -146,6 +149,11 @@ class TextVectorization(HostLayer):
         inner = self._lookup_layer
         texts, _ = strings.flat_bytes(batch, "data")
         for start in range(0, len(texts), size):
+            if self._ngrams is None and self.output_mode != "tf_idf":
+                words = self._words(texts[start : start + size])
+                if words is not None:
+                    inner._token_counts.update(counted(words))
+                    continue
             rows = self._tokens_of(texts[start : start + size])
             inner._token_counts.update(strings.Tokens(rows).values)
             if self.output_mode == "tf_idf":
@@ -205,20 +213,42 @@ class TextVectorization(HostLayer):
             strings.standardized(texts, self.standardize), self.split, self._ngrams
         )
 
+    def _words(self, texts):
+        """The words of many texts, found at once; None where that is not worth it, or not exact."""
+        if self.split != "whitespace" or sum(map(len, texts)) < SMALL:
+            return None
+        texts = strings.standardized(texts, self.standardize)
+        return None if any(b"\0" in text for text in texts) else Words(texts)
+
+    def _numbers(self, texts):
+        """The numbers of all tokens, end to end, and how many each text has."""
+        inner, words = self._lookup_layer, self._words(texts)
+        if words is None:
+            tokens = strings.Tokens(self._tokens_of(texts))
+            return inner.numbers_of(tokens.values), tokens.lengths
+        table, unknown = inner._lookup_table(), len(inner._specials) - 1
+        if self._table is None or self._table[0] is not table:
+            kind = WordTable if self._ngrams is None else GramTable
+            known = {token: n for token, n in table.items() if token}
+            made = table, kind(list(known), list(known.values()))
+            object.__setattr__(self, "_table", made)
+        if self._ngrams is None:
+            return self._table[1].look_up(words, unknown), words.counts
+        return self._table[1].look_up(words, self._ngrams, unknown)
+
     def compute(self, inputs):
         texts, shape = strings.flat_bytes(inputs)
         inner = self._lookup_layer
-        tokens = strings.Tokens(self._tokens_of(texts))
-        index = inner.numbers_of(tokens.values)
+        index, lengths = self._numbers(texts)
         if self.split is None and self._ngrams is None:
             return inner._encoded(index.reshape(shape))
         if self.output_mode != "int":
-            return self._vectors(index, tokens.lengths, self._rows_shape(shape))
+            return self._vectors(index, lengths, self._rows_shape(shape))
         if self.ragged:
             size = self.output_sequence_length
-            rows = np.split(index, np.cumsum(tokens.lengths)[:-1])
+            rows = np.split(index, np.cumsum(lengths)[:-1])
             return [row[:size] for row in rows]
-        made = strings.padded(index, tokens.lengths, self.output_sequence_length)
+        made = strings.padded(index, lengths, self.output_sequence_length)
         return made.reshape(*self._rows_shape(shape), made.shape[-1])
 
     def _vectors(self, index, lengths, shape):
