@@ -421,8 +421,8 @@ class RandomElasticTransform(_Geometric):
     def _mapped(self, x, amounts, interpolation):
         size = height, width = x.shape[1:3]
         moves = self._moves(amounts, size)
-        rows = moves[:, 0] + np.arange(height, dtype=np.float32)[None, :, None]
-        columns = moves[:, 1] + np.arange(width, dtype=np.float32)[None, None, :]
+        rows = ops.add(moves[:, 0], np.arange(height, dtype=np.float32)[None, :, None])
+        columns = ops.add(moves[:, 1], np.arange(width, dtype=np.float32)[None, None, :])
         order = sampling.ORDERS[interpolation]
         made = sampling._warped(x, rows, columns, order, self.fill_mode, self.fill_value)
         return ops.where(per_image(amounts["apply_transform"]), made, x)
@@ -436,7 +436,7 @@ class RandomElasticTransform(_Geometric):
             place = [
                 ops.cast(ops.clip(v, 0.0, n - 1.0), "int32") for v, n in ((y, height), (x, width))
             ]
-            index = place[0] * np.int32(width) + place[1]
+            index = place[0] * width + place[1]
             down, right = (ops.take_along_axis(flat[:, i], index, axis=1) for i in (0, 1))
             return x - right, y - down
 

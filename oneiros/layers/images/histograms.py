@@ -42,7 +42,7 @@ class AutoContrast(_Colour, optional=("images",)):
 def counted(index, groups, bins):
     """How often each number below `bins` stands in each row of int32 `index` (groups, places)."""
     offset = np.arange(groups, dtype=np.int32)[:, None] * np.int32(bins)
-    flat = ops.reshape(index + offset, (-1, 1))
+    flat = ops.reshape(ops.add(index, offset), (-1, 1))
     zeros = np.zeros((groups * bins,), np.float32)
     ones = p.broadcast_to(np.ones((1,), np.float32), shape=(flat.shape[0],))
     return ops.reshape(p.scatter(zeros, flat, ones, mode="add"), (groups, bins))
@@ -82,7 +82,7 @@ class Equalization(_Colour):
         rest = total[:, -1:] - first
         table = ops.round((total - first) * 255.0 / ops.maximum(rest, 1.0)) * (1.0 / 255.0)
         offset = np.arange(channels, dtype=np.int32)[:, None] * np.int32(self.bins)
-        made = ops.take(ops.reshape(table, (-1,)), index + offset)
+        made = ops.take(ops.reshape(table, (-1,)), ops.add(index, offset))
         made = ops.where(rest > 0.0, made, planes)
         made = ops.transpose(ops.reshape(made, (channels, batch, height, width)), (1, 2, 3, 0))
         return self.back(made)
@@ -170,4 +170,4 @@ def _between(n, size, count):
 
 
 def _blend(x, y, share):
-    return x + (y - x) * share
+    return x + ops.multiply(y - x, share)

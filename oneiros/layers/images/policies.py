@@ -323,13 +323,6 @@ class Pipeline(Layer):
             inputs = layer(inputs, **options)
         return inputs
 
-    def compute_output_shape(self, *args, **kwargs):
-        """The shape after all layers."""
-        (shape,) = (*args, *kwargs.values())
-        for layer in self._pipeline_layers:
-            shape = layer.compute_output_shape(shape)
-        return shape
-
     def get_config(self):
         layers = [serialize_keras_object(layer) for layer in self._pipeline_layers]
         return {"layers": layers, "name": self.name}
@@ -338,3 +331,6 @@ class Pipeline(Layer):
     def from_config(cls, config):
         layers = [deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(layers, name=config.get("name"))
+
+
+Pipeline.compute_output_shape = Layer.compute_output_shape  # of any arguments, as Keras's

@@ -175,9 +175,16 @@ class RandomCrop(_Sized):
     def placed(self, x, amounts, interpolation):
         batch, height, width, channels = x.shape
         sizes = min(height, self.height), min(width, self.width)
+        if isinstance(amounts[0], int):
+            top, left = amounts
+            return self.resized(x[:, top : top + sizes[0], left : left + sizes[1]], interpolation)
         zero = amounts[0] * 0
         x = p.dynamic_slice(x, zero, *amounts, zero, sizes=(batch, *sizes, channels))
         return self.resized(x, interpolation)
+
+    def _run_eager(self, data, amounts):
+        """As it is: a part of an array that is there needs no compiled function."""
+        return self._changed(data, tuple(map(int, amounts)))
 
     def transform_bounding_boxes(self, bounding_boxes, transformation, training=True):
         """Boxes after the change, for images of which no side is smaller than the part."""
@@ -188,7 +195,7 @@ class RandomCrop(_Sized):
     def apply_to_boxes(self, boxes, labels, amounts, size):
         want = self.height, self.width
         scale = [m / min(n, m) for n, m in zip(size, want)]
-        top, left = (ops.cast(v, "float32") for v in amounts)
+        top, left = (v if isinstance(v, int) else ops.cast(v, "float32") for v in amounts)
         return moved(boxes, (left, top), scale[::-1]), labels, want
 
     def compute_output_shape(self, input_shape, *args, **kwargs):
