@@ -664,7 +664,7 @@ class Torch(backend.Backend):
     """See the module."""
 
     native, live, meets_numpy, islands = True, True, False, ISLANDS
-    layer_base, stateful_steps = Module, True
+    layer_base, stateful_steps, quick_eager = Module, True, True
     module_state, module_call = staticmethod(module_state), staticmethod(module_call)
     pack_module, unpack_module = staticmethod(pack_module), staticmethod(unpack_module)
 

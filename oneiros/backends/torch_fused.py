@@ -16,6 +16,7 @@ from oneiros.core.symbol import Symbol
 
 __all__ = ["FASTER", "ISLANDS", "KEPT"]
 
+ENGINE = torch.autograd.Variable._execution_engine
 FLOATS = (torch.float32, torch.float64)
 NAMES = ("float32", "float64")
 
@@ -46,7 +47,12 @@ def by_autograd(kernel):
         pairs = [(y, v) for y, v in zip(outputs, g) if v is not None]
         moving = [x for x in leaves if is_float(x) and x.requires_grad]
         ys, gs = [y for y, _ in pairs], [v for _, v in pairs]
-        made = iter(torch.autograd.grad(ys, moving, gs, allow_unused=True, materialize_grads=True))
+        # What `torch.autograd.grad` does, but for checks of shapes that import sympy.
+        made = ENGINE.run_backward(
+            tuple(ys), tuple(gs), False, False, tuple(moving),
+            allow_unreachable=True, accumulate_grad=False,
+        )  # fmt: skip
+        made = iter(torch.zeros_like(x) if v is None else v for v, x in zip(made, moving))
         return [next(made) if need else None for need in needs]
 
     forward.taped = True

@@ -59,6 +59,7 @@ class Backend:
     live = False  # whether a variable's value, once read, changes when the variable is assigned
     layer_base = None  # a further base class of `Layer`: its own bases are the framework's modules
     stateful_steps = False  # whether a user's own `train_step(data)` changes the variables itself
+    quick_eager = False  # whether a first eager call of an op costs no more than later ones
     islands = {}  # name of a composite op that the backend differentiates itself: how
     fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
 

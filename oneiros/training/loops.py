@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from oneiros.core import backend, config, tree
+from oneiros.core.scopes import StatelessScope
 from oneiros.core.symbol import Symbol
 
 __all__ = ["Loop", "Results", "float_of", "host"]
@@ -307,7 +308,11 @@ def metric_results(model, state):
         return {k: float_of(v) for k, v in model.get_metrics_result().items()}
     values = state.group("metrics")
     found = model._functions.get("results")
-    if found is None:
+    if found is None and backend.current().quick_eager:  # once is quicker than compiling
+        model._functions["results"] = ()
+        with StatelessScope(zip(variables, values)):
+            return {k: float_of(v) for k, v in model.get_metrics_result().items()}
+    if not found:
         found = model._functions["results"] = _results_function(model, variables)
     names, function = found
     return dict(zip(names, [float_of(v) for v in function(*values)]))
@@ -316,7 +321,6 @@ def metric_results(model, state):
 def _results_function(model, variables):
     from oneiros.core.graph import trace
     from oneiros.core.op import array
-    from oneiros.core.scopes import StatelessScope
     from oneiros.core.spec import Spec
     from oneiros.training.step import _constant_symbol
 

@@ -463,9 +463,12 @@ class Trainer:
         self._forget_state()
         if not has_stage(self):
             refuse_strings(self, x)
-        inputs = symbols_of(self, x)
-        kwargs = {"training": True} if self._call_takes_training else {}
-        outputs = self(inputs, **kwargs)
+        if self._all_built and self._is_its_graph():
+            outputs = self._function.output
+        else:
+            inputs = symbols_of(self, x)
+            kwargs = {"training": True} if self._call_takes_training else {}
+            outputs = self(inputs, **kwargs)
         unbuilt = frozenset(id(layer) for layer in self._flatten_layers() if not layer.built)
         object.__setattr__(self, "_never_run", unbuilt)  # such as a dropout of rate 0
         if self._compile_metrics is not None and y is not None:
@@ -476,6 +479,12 @@ class Trainer:
             and hasattr(self._compile_loss, "build")
         ):
             self._compile_loss.build(symbols_of(self, y), outputs)
+
+    def _is_its_graph(self):
+        """Whether a call is nothing but a run of the graph that the model was made of."""
+        from oneiros.models import Model, Sequential
+
+        return self._function is not None and type(self).call in (Model.call, Sequential.call)
 
     def _symbolic_build(self, data_batch=None, **_):
         self._build_for(*data_batch[:2])
