@@ -262,7 +262,7 @@ class Model(Trainer, Layer):
         have = tuple(value.shape)
         if len(have) != len(want) or any(
             n is not None and m != n and not isinstance(m, Unknown) and m is not None
-            for n, m in zip(want, have)
+            for n, m in zip(want[1:], have[1:])  # a batch may be of any size
         ):
             raise ValueError(
                 f'Input {self._function.inputs.index(symbol)} of layer "{self.name}" is incompatible with the layer: '

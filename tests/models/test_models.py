@@ -180,3 +180,10 @@ def test_forgotten_super_init_is_named():
 
     with pytest.raises(RuntimeError, match="super"):
         Bad()
+
+
+def test_a_model_built_by_one_batch_takes_others():
+    model = oneiros.Sequential([oneiros.layers.Dense(2)])
+    assert [model(np.ones((n, 3), "float32")).shape for n in (4, 7)] == [(4, 2), (7, 2)]
+    with pytest.raises(ValueError, match=r"\(4, 3\)"):
+        model(np.ones((4, 5), "float32"))
