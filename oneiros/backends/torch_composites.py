@@ -62,6 +62,15 @@ def sort(x, axis=-1):
     return torch.sort(x, dim=axis)[0]
 
 
+def take(x, indices, axis=None):
+    usual = isinstance(indices, torch.Tensor) and indices.dim() and indices.dtype in COUNTS
+    if not usual or type(axis) is not int:
+        return NotImplemented
+    axis = axis + x.dim() if axis < 0 else axis
+    made = x.index_select(axis, indices.reshape(-1))  # fails on negative ones
+    return made if indices.dim() == 1 else made.unflatten(axis, indices.shape)
+
+
 def searchsorted(sorted_sequence, values, side="left"):
     same = isinstance(values, torch.Tensor) and values.dtype is sorted_sequence.dtype
     if not same or not is_vector(sorted_sequence, (torch.float32, torch.int32)):
@@ -231,14 +240,15 @@ FASTER = {
     "var": spread(lambda x, axis, keep: torch.var(x, axis, correction=0, keepdim=keep)),
     "logsumexp": spread(torch.logsumexp), "norm": norm, "quantile": quantile, "sort": sort,
     "searchsorted": searchsorted, "bincount": bincount, "unique": unique,
-    "segment_sum": segment_sum, "binary_crossentropy": binary_crossentropy, "ctc_loss": ctc_loss,
-    "average_pool": average_pool, "resize": resize, "stft": stft,
+    "take": take, "segment_sum": segment_sum, "binary_crossentropy": binary_crossentropy,
+    "ctc_loss": ctc_loss, "average_pool": average_pool, "resize": resize, "stft": stft,
 }  # fmt: skip
 ISLANDS = torch_fused.ISLANDS | {
-    name: by_autograd(FASTER[name]) for name in ("sort", "quantile", "ctc_loss", "resize")
+    name: by_autograd(FASTER[name]) for name in ("gelu", "sort", "quantile", "ctc_loss", "resize")
 }
 KEPT = {
     **torch_fused.KEPT,
+    "gelu": lambda x, approximate: symbolic(x),
     "sort": lambda x, axis: symbolic(x) and type(axis) is int and bool(x.shape),
     "quantile": lambda x, q, axis, method, keepdims: (
         symbolic(x) and type(q) is float and 0 <= q <= 1 and 0 < x.size <= 1 << 24
