@@ -42,7 +42,12 @@ def cast(x, dtype):
 
 @op
 def saturate_cast(x, dtype):
-    """`x` as `dtype`, with what the dtype cannot hold moved to its nearest limit."""
+    """`x` as `dtype`, with what the dtype cannot hold moved to its nearest limit.
+
+    >>> from oneiros import ops
+    >>> ops.saturate_cast([300.0, -5.0], "uint8").tolist()
+    [255, 0]
+    """
     x, dtype = array(x), standardize_dtype(dtype)
     have, want = dtype_name(x.dtype), np_dtype(dtype)
     if dtype == "bool":
@@ -97,7 +102,12 @@ def _any_symbol(x):
 
 
 def convert_to_numpy(x):
-    """`x` as a NumPy array."""
+    """`x` as a NumPy array.
+
+    >>> from oneiros import ops
+    >>> ops.convert_to_numpy(ops.ones(2))
+    array([1., 1.], dtype=float32)
+    """
     x = unwrap(x)
     if isinstance(x, Symbol):
         raise ValueError(f"{x!r} is symbolic and has no NumPy value")
@@ -105,18 +115,33 @@ def convert_to_numpy(x):
 
 
 def shape(x):
-    """The shape of `x`, a tuple of ints (None where unknown, scalars in a TensorFlow graph)."""
+    """The shape of `x`, a tuple of ints (None where unknown, scalars in a TensorFlow graph).
+
+    >>> from oneiros import ops
+    >>> ops.shape(ops.zeros((2, 3)))
+    (2, 3)
+    """
     x = array(x)
     return sizes_of(x) if is_unsized(x) else tuple(x.shape)
 
 
 def dtype(x):
-    """The name of the dtype of `x`."""
+    """The name of the dtype of `x`.
+
+    >>> from oneiros import ops
+    >>> ops.dtype(ops.zeros((2, 3)))
+    'float32'
+    """
     return dtype_name(x.dtype) if hasattr(x, "dtype") else standardize_dtype(type(x))
 
 
 def is_tensor(x):
-    """Whether `x` is an array of the session's backend or a symbol."""
+    """Whether `x` is an array of the session's backend or a symbol.
+
+    >>> from oneiros import ops
+    >>> ops.is_tensor(ops.zeros(2)), ops.is_tensor([0.0, 0.0])
+    (True, False)
+    """
     if isinstance(x, Symbol):
         return True
     if not hasattr(x, "dtype") or type(x) in VARIABLES:
@@ -127,7 +152,12 @@ def is_tensor(x):
 
 @op
 def stop_gradient(variable):
-    """`variable`'s value, through which no derivative flows."""
+    """`variable`'s value, through which no derivative flows.
+
+    >>> from oneiros import ops
+    >>> ops.stop_gradient(ops.ones(2)).tolist()
+    [1.0, 1.0]
+    """
     return tree.map_structure(lambda x: p.stop_gradient(array(x)), variable)
 
 
@@ -219,7 +249,13 @@ def _eager_cond(pred, true_fn, false_fn):
 
 @op
 def switch(index, branches, *operands):
-    """`branches[index](*operands)`, with `index` moved into range."""
+    """`branches[index](*operands)`, with `index` moved into range.
+
+    >>> from oneiros import ops
+    >>> double, half = lambda x: 2 * x, lambda x: x / 2
+    >>> float(ops.switch(1, [double, half], 3.0))
+    1.5
+    """
     if not branches:
         raise ValueError("switch: branches must hold at least one function")
     index = array(index)
@@ -305,7 +341,12 @@ def _check_carry(name, body, values):
 
 @op
 def fori_loop(lower, upper, body_fun, init_val):
-    """`val` after `val = body_fun(i, val)` for i from `lower` to `upper`."""
+    """`val` after `val = body_fun(i, val)` for i from `lower` to `upper`.
+
+    >>> from oneiros import ops
+    >>> int(ops.fori_loop(0, 5, lambda i, total: total + i, 0))
+    10
+    """
     if type(lower) is int and type(upper) is int and STACK.top is not None:
         steps = p.add(
             p.iota(shape=(max(upper - lower, 0),), axis=0, dtype="int32"), np.int32(lower)
@@ -405,13 +446,23 @@ class _first:
 
 @op
 def map(f, xs):
-    """`f` applied to each element along the leading axis of `xs`, one after another."""
+    """`f` applied to each element along the leading axis of `xs`, one after another.
+
+    >>> from oneiros import ops
+    >>> ops.map(lambda x: x * x, ops.arange(4)).tolist()
+    [0, 1, 4, 9]
+    """
     return scan(lambda _, x: ((), f(x)), (), xs)[1]
 
 
 @op
 def vectorized_map(function, elements):
-    """`function` applied to each element along the leading axis of `elements`, side by side."""
+    """`function` applied to each element along the leading axis of `elements`, side by side.
+
+    >>> from oneiros import ops
+    >>> ops.vectorized_map(lambda x: ops.sum(x), ops.ones((3, 2))).tolist()
+    [2.0, 2.0, 2.0]
+    """
     if STACK.top is None:
         owner = backend.owner(tuple(builtins.map(type, _arrays(elements))), "vectorized_map")
         vmap = getattr(owner or backend.current(), "vectorized_map", None)
@@ -428,6 +479,11 @@ def vectorize(pyfunc, *, excluded=None, signature=None):
         pyfunc: The function.
         excluded: Positions and names of arguments that are passed whole.
         signature: Core dimensions as in NumPy, such as `"(n),(n)->()"`.
+
+    >>> from oneiros import ops
+    >>> larger = ops.vectorize(lambda x, y: ops.where(x > y, x, y))
+    >>> larger(np.array([1, 5]), np.array([3, 2])).tolist()
+    [3, 5]
     """
     if not callable(pyfunc):
         raise ValueError(f"vectorize: pyfunc must be callable; got {pyfunc!r}")
@@ -473,6 +529,10 @@ def associative_scan(f, elems, reverse=False, axis=0):
     """The running combination of `elems` along `axis` by the associative `f`, in logarithmic depth.
 
     Blelloch (1990): combine neighbours, scan the half as long sequence, combine again.
+
+    >>> from oneiros import ops
+    >>> ops.associative_scan(ops.add, ops.arange(5)).tolist()
+    [0, 1, 3, 6, 10]
     """
     from oneiros import ops
 
@@ -630,6 +690,11 @@ def _custom_gradient_op(function, args, kwargs):
 def jvp(fun, primals, tangents, has_aux=False):
     """`(fun(*primals), its directional derivative along tangents)`, and the auxiliary output if
     there is one.
+
+    >>> from oneiros import ops
+    >>> values, slopes = ops.jvp(ops.square, [ops.ones(2)], [ops.ones(2)])
+    >>> slopes.tolist()
+    [2.0, 2.0]
     """
     from oneiros.core.autodiff import gradient, zeros
 
