@@ -47,6 +47,7 @@ check: $(VENV)/.test
 	$(BIN)/python -m oneiros.testing torch --quick
 	$(BIN)/python -m oneiros.testing tensorflow --quick
 	$(BIN)/python benchmarks/run.py --smoke
+	$(BIN)/python benchmarks/ops.py --smoke
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
