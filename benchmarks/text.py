@@ -58,6 +58,7 @@ def cases(layers, words):
     integer = layers.IntegerLookup(vocabulary=np.arange(0, 20_000, 2))
     buckets = layers.Discretization(bin_boundaries=np.linspace(-2, 2, 50).tolist())
     salted = layers.Hashing(1000, salt=7)
+    some = [tokens[i : i + 256] for i in range(0, len(tokens) // 4, 256)]
     batches = [texts[i : i + 256] for i in range(0, len(texts), 256)]
     return {
         "TextVectorization.adapt": adapted,
@@ -66,6 +67,8 @@ def cases(layers, words):
         "TextVectorization, pairs of words": lambda: pairs(texts),
         "StringLookup": lambda: string(tokens),
         "IntegerLookup": lambda: integer(numbers),
+        "StringLookup, batches of 256": lambda: [string(b) for b in some],
+        "Hashing of strings, batches of 256": lambda: [salted(b) for b in some],
         "Hashing of strings": lambda: layers.Hashing(1000)(tokens),
         "Hashing of strings, salted": lambda: salted(tokens),
         "Hashing of integers": lambda: layers.Hashing(1000)(numbers),

@@ -14,6 +14,8 @@ from oneiros.layers.text.lookup import checked_salt
 
 __all__ = ["HashedCrossing", "Hashing"]
 
+KEPT = 1 << 17  # strings whose hashes a layer remembers
+
 
 class Binned(HostLayer):
     """What both share: bins, output modes, and a dtype that follows from the mode."""
@@ -26,6 +28,7 @@ class Binned(HostLayer):
 
     def _ready(self):
         name = type(self).__name__
+        object.__setattr__(self, "_known", {})
         if self.num_bins is None or self.num_bins <= 0:
             raise ValueError(
                 f"The `num_bins` for `{name}` cannot be `None` or non-positive values. Received: "
@@ -79,6 +82,14 @@ class Hashing(Binned):
         return self._encoded(self._bins(inputs))
 
     def _bins(self, inputs):
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "iu" and inputs.size:
+            low, high = int(inputs.min()), int(inputs.max())
+            if high - low < inputs.size // 2:  # each number is hashed once
+                every = np.arange(low, high + 1)
+                return self._bins_of(every)[inputs.astype("int64") - low]
+        return self._bins_of(inputs)
+
+    def _bins_of(self, inputs):
         values, shape = hashable(inputs)
         bins, masked = self.num_bins, None
         if self.mask_value is not None and bins > 1:
@@ -89,7 +100,7 @@ class Hashing(Binned):
             masked = (
                 values == mask if isinstance(values, np.ndarray) else [v == mask for v in values]
             )
-        made = (_hash_all(values, self.salt) % np.uint64(bins)).astype("int64")
+        made = (hash_all(values, self.salt, self._known) % np.uint64(bins)).astype("int64")
         if masked is not None:
             made = np.where(masked, 0, made + 1)
         return made.reshape(shape)
@@ -163,7 +174,7 @@ class HashedCrossing(Binned):
         for x in inputs:
             if strings.holds_strings(x):
                 values, shape = hashable(x)
-                columns.append(_hash_all(values, None))
+                columns.append(hash_all(values, None, self._known))
             else:
                 x = np.asarray(x)
                 columns.append(x.ravel().astype("int64").view("u8"))
@@ -194,17 +205,23 @@ def hashable(x):
     return as_decimals(x), x.shape
 
 
-def _hash_all(values, salt):
-    """The hash of each; where values come again and again, each is hashed once."""
+def hash_all(values, salt, known):
+    """The hash of each; those of strings that come again are in `known`, and kept there."""
     run = farmhash64 if salt is None else lambda v: siphash24(v, salt)
     as_bytes = lambda v: strings.flat_bytes(v)[0] if isinstance(v[0], str) else v
     if isinstance(values, np.ndarray) or not values:
         return run(values)
-    if len(set(values[:4096])) > min(len(values), 4096) // 2:
+    if len(values) > 4096 and len(set(values[:4096])) > 2048:  # hardly any comes again
         return run(as_bytes(values))
-    every = list(dict.fromkeys(values))
-    table = dict(zip(every, run(as_bytes(every)).tolist()))
-    return np.fromiter(map(table.__getitem__, values), np.uint64, len(values))
+    for _ in range(2):
+        try:
+            return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
+        except KeyError:
+            if len(known) > KEPT:
+                known.clear()
+            new = list(set(values) - known.keys())
+            known.update(zip(new, run(as_bytes(new)).tolist()))
+    return run(as_bytes(values))
 
 
 def _shape(x):

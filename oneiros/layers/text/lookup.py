@@ -592,15 +592,17 @@ class IntegerLookup(IndexLookup):
         return x.astype("int64").ravel().tolist(), x.shape
 
     def _numbers(self, inputs):
-        x = np.asarray(backend.to_numpy(inputs)).astype("int64")
+        x = np.asarray(backend.to_numpy(inputs)).astype("int64", copy=False)
         keys, numbers, direct = self._arrays()
         if direct is None:
             place = np.minimum(np.searchsorted(keys, x), len(keys) - 1)
             index, out = numbers[place], keys[place] != x
         else:
-            inside = (x >= keys[0]) & (x <= keys[-1])
-            index = direct[np.where(inside, x - keys[0], 0)]
-            out = ~inside | (index == UNKNOWN)
+            place = (x - keys[0]).view(
+                "u8"
+            )  # what lies before the first key is far behind the last
+            index = direct[np.minimum(place, np.uint64(len(direct) - 1)).astype("int64")]
+            out = index == UNKNOWN
         if out.any():
             how = self._hashed_numbers if self.oov_method == "farmhash" else lambda v: v
             index = np.where(out, 0, index)
@@ -615,7 +617,7 @@ class IntegerLookup(IndexLookup):
             numbers, direct = np.array([table[k] for k in keys.tolist()], "int64"), None
             span = int(keys[-1]) - int(keys[0]) + 1
             if span <= CLOSE:
-                direct = np.full(span, UNKNOWN)
+                direct = np.full(span + 1, UNKNOWN)
                 direct[keys - keys[0]] = numbers
             object.__setattr__(self, "_sorted", (table, (keys, numbers, direct)))
         return self._sorted[1]
