@@ -18,6 +18,7 @@ __all__ = ["array_to_img", "img_to_array", "load_img", "resized", "save_img", "s
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+BLOCK = 24_000  # numbers at a time: they stay in the cache, and in memory that is used again
 DEEP = ("I;16", "I;16L", "I;16B", "I")  # gray with more than 8 bits
 
 
@@ -231,31 +232,34 @@ def resized(x, size, interpolation="bilinear", crop=False, pad=False):
             for n, m in zip(x.shape, size)
         )
         return x[rows[:, None], columns]
-    for axis, size in ((0, height), (1, width)):
-        if x.shape[axis] != size:
-            places, weights = _taps(x.shape[axis], size, interpolation)
-            shape = (-1, 1, 1) if axis == 0 else (-1, 1)
-            y = None
-            for at, weight in zip(places, weights):
-                part = x.take(at, axis)
-                if part.dtype != np.float32:
-                    part = part.astype(np.float32)
-                part *= weight.reshape(shape)
-                y = part if y is None else np.add(y, part, out=y)
-            x = y
-    return x.astype(np.float32, copy=False)
+    down, across = (_taps(n, m, interpolation) for n, m in zip(x.shape, size))
+    y = np.empty((height, width, x.shape[-1]), np.float32)
+    block = max(1, BLOCK // x[0].size)
+    for start in range(0, height, block):
+        rows = slice(start, start + block)
+        part = _weighted(x, 0, [(at[rows], w[rows, None, None]) for at, w in down])
+        y[rows] = _weighted(part, 1, [(at, w[:, None]) for at, w in across])
+    return y
+
+
+def _weighted(x, axis, taps):
+    y = None
+    for at, weight in taps:
+        part = x.take(at, axis) * weight
+        y = part if y is None else np.add(y, part, out=y)
+    return y
 
 
 @functools.lru_cache(256)
 def _taps(n, size, interpolation):
-    """Of `n` places those that go into each of `size`, and with what weight: rows of equal length."""
+    """Pairs of places and weights: each of `size` is the sum of so many of the `n` places."""
     from oneiros.ops.resizing import METHODS, _weights
 
     weights = _weights(n, size, size / n, 0.0, METHODS[interpolation], False).T  # (size, n)
     first = (weights != 0).argmax(1)
     count = (n - (weights != 0)[:, ::-1].argmax(1) - first).max()
     places = np.minimum(first, n - count) + np.arange(count)[:, None]  # (count, size)
-    return places, weights[np.arange(size), places].astype(np.float32)
+    return list(zip(places, weights[np.arange(size), places].astype(np.float32)))
 
 
 def _in_ratio(x, height, width):
