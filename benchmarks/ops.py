@@ -286,9 +286,8 @@ def drawn(results, path):
         panel.axhline(1, color="grey", linewidth=1)
         panel.axhline(BAR, color="red", linewidth=0.8, linestyle="--")
         panel.set_yscale("log")
-        panel.set_yticks(
-            [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2], ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]
-        )
+        ticks = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
+        panel.set_yticks(ticks, [f"{t:g}" for t in ticks])
         panel.minorticks_off()
         panel.set_xticks(range(len(columns)), [m.replace(" ", "\n") for m in columns])
         panel.set_title(backend)
