@@ -83,7 +83,10 @@ BARS = {
         *(Bar(case, 1 / 4, "keras") for case in ("predict_one:mlp", "call:mlp")),
         *(Bar(case, 3, "by hand") for case in ("predict_one:mlp", "call:mlp")),
         Bar("memory:models", 1024),
-        *(Bar(case, 1 / 2, "keras") for case in ("first_step:mlp", "build:mlp")),
+        *(
+            Bar(case, 1 / 2, "keras")
+            for case in ("first_step:mlp", "first_step:lstm", "build:dense100")
+        ),
     ],
     "tensorflow": [Bar("fit:mlp", 0.3, "keras"), Bar("fit:mlp", 0.6, "by hand"), *FITS],
     "numpy": [Bar("fit:mlp", 1.5, "by hand")],

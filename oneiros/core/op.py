@@ -19,7 +19,7 @@ from oneiros.core.backend import FASTER, UNSIZED
 from oneiros.core.dtypes import is_float, np_dtype, result_type
 from oneiros.core.graph import STACK, Trace, key_of
 from oneiros.core.primitives import cast
-from oneiros.core.spec import Spec, Unknown, dtype_name
+from oneiros.core.spec import Spec, Unknown, dtype_name, spec_of
 from oneiros.core.symbol import Call, Symbol
 
 __all__ = ["OPS", "array", "binary", "float_of", "infer", "op", "promote", "unary"]
@@ -82,6 +82,7 @@ def op(body=None, *, name=None):
 def _public(call, record):
     """`call` as the public function of an op: it knows its record and takes a derivative by hand."""
     call.op, call.body, call.name, call.vjp_rule = record, record.body, record.name, None
+    call.alike = None  # for each result, the place of an argument of its shape and dtype
 
     def vjp(rule):
         call.vjp_rule = record.vjp_rule = rule
@@ -309,7 +310,11 @@ def _whole(trace, call, values):
     key = (call, tuple(map(key_of, values)))
     outputs = trace.memo.get(key)
     if outputs is None:
-        specs = infer(call.body, values)
+        if call.alike is None:
+            specs = infer(call.body, values)
+        else:
+            specs = [spec_of(values[i]) for i in call.alike]
+            specs = specs if len(specs) > 1 else specs[0]
         outputs = trace.memo[key] = trace.add(call, values, {}, specs)
     return outputs
 

@@ -40,6 +40,9 @@ def relu(x):
     return p.select(p.less_equal(x, 0), 0, x)
 
 
+relu.alike = (0,)
+
+
 @relu.vjp
 def _(g, y, x):
     return [p.select(p.greater(y, 0), g, 0.0)]

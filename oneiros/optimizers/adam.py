@@ -60,6 +60,9 @@ def adam_update(weight, g, mean, square, lr, beta_1, beta_2, epsilon):
     return weight - lr * mean / (ops.sqrt(square) + epsilon), mean, square
 
 
+adam_update.alike = 0, 2, 3
+
+
 class AdamW(Adam):
     """Adam with weight decay that the gradient has no part in (Loshchilov and Hutter, 2017).
 
