@@ -30,14 +30,16 @@ class _Colour(ImageLayer):
     def clipped(self, x):
         return ops.clip(x, *map(float, self.value_range))
 
-    def unit(self, x):
-        """Pixels from 0 to 1."""
+    def unit(self, x, top=1.0):
+        """Pixels from 0 to `top`."""
         low, high = map(float, self.value_range)
-        return (x if low == 0 else x - low) * (1.0 / (high - low))
+        x = x if low == 0 else x - low
+        return x if high - low == top else x * (top / (high - low))
 
-    def back(self, x):
+    def back(self, x, top=1.0):
+        """Pixels from 0 to `top` in the value range."""
         low, high = map(float, self.value_range)
-        x = x * (high - low)
+        x = x if high - low == top else x * ((high - low) / top)
         return x if low == 0 else x + low
 
 
@@ -120,7 +122,8 @@ class RandomHue(_Colour, optional=("images",)):
 
     >>> import numpy as np
     >>> from oneiros import layers
-    >>> layers.RandomHue((1.0, 1.0))(np.array([[[255.0, 0.0, 0.0]]], "float32")).tolist()
+    >>> cyan = layers.RandomHue((1.0, 1.0))(np.array([[[255.0, 0.0, 0.0]]], "float32"))
+    >>> np.abs(np.round(cyan)).tolist()
     [[[0.0, 255.0, 255.0]]]
     """
 
@@ -331,8 +334,11 @@ class RandomPosterization(_Colour, optional=("images",)):
 
     def apply(self, x, amounts):
         step = ops.power(2.0, ops.cast(per_image(amounts["shift_factor"]), "float32"))
-        whole = ops.floor(self.unit(x) * 255.0 + 1e-4)  # what divides to just below is whole
-        return self.back(ops.floor(whole / step) * step * (1.0 / 255.0))
+        low, high = map(float, self.value_range)
+        size = step * ((high - low) / 255.0)
+        x = x if low == 0 else x - low
+        x = ops.floor(x / size + 1e-6) * size  # what divides to just below is whole
+        return x if low == 0 else x + low
 
 
 class RandomInvert(_Colour):
@@ -390,9 +396,9 @@ class Solarization(_Colour):
         }
 
     def apply(self, x, amounts):
-        x = ops.clip(self.unit(x) * 255.0 + per_image(amounts["additions"]), 0.0, 255.0)
+        x = ops.clip(self.unit(x, 255.0) + per_image(amounts["additions"]), 0.0, 255.0)
         x = ops.where(x < per_image(amounts["thresholds"]), x, 255.0 - x)
-        return self.back(x * (1.0 / 255.0))
+        return self.back(x, 255.0)
 
 
 class _OddSizes:

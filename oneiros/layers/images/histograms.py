@@ -127,7 +127,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(_Colour, optional=("images",)
         batch, height, width, channels = x.shape
         rows, columns = self.tile_grid_size
         down, across = -(-height // rows), -(-width // columns)
-        values = ops.cast(ops.clip(self.unit(x) * 255.0 + 1e-4, 0.0, 255.0), "int32")
+        values = ops.cast(ops.clip(self.unit(x, 255.0) + 1e-4, 0.0, 255.0), "int32")
         # (batch, height, width, channels); tiles are filled up by mirrored pixels
         filled = values
         for axis, n, m in ((1, height, rows * down), (2, width, columns * across)):
