@@ -302,10 +302,10 @@ def call_arguments(operation, call):
     from oneiros.core.operation import FunctionOperation
 
     if isinstance(operation, FunctionOperation):
-        from oneiros.models.op_names import split_arguments
+        from oneiros.models.op_names import named_by, split_arguments
 
         arrays, _ = split_arguments(call)
-        return list(arrays.values()), {}
+        return list(arrays.values()), {k: v for d in named_by(call).values() for k, v in d.items()}
     return call.args, call.kwargs
 
 

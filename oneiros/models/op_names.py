@@ -48,6 +48,8 @@ def split_arguments(call):
     operands = {n: bound.arguments[n] for n in held if n in bound.arguments}
     settings = {n: v for n, v in bound.arguments.items() if n not in operands and n != "kwargs"}
     settings |= bound.arguments.get("kwargs", {})
+    for key in named_by(call):
+        settings.pop(key, None)
     for key, value in list(settings.items()):
         if any(isinstance(v, Symbol) or type(v) in VARIABLES for v in tree.flatten(value)):
             operands[key] = settings.pop(key)
@@ -58,6 +60,13 @@ def split_arguments(call):
     while operands and operands[key := next(reversed(operands))] is None:
         del operands[key]
     return operands, settings
+
+
+def named_by(call):
+    """The parameters that take keywords of any name, and what the call gave there."""
+    bound = call.target.op.signature.bind(*call.args, **call.kwargs)
+    free = [p.name for p in _parameters(call.target.name) if p.kind is p.VAR_KEYWORD]
+    return {n: bound.arguments[n] for n in free if n != "kwargs" and n in bound.arguments}
 
 
 def operands_of(name, parameters):
@@ -114,6 +123,7 @@ CLASSES = {
     "jvp": "JVP",
 }
 MODULES = {
+    "einops": "Rearrange",
     "nn": "Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign SoftShrink SparsePlus Silu Squareplus "
     "LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu Gelu Celu Glu TanhShrink HardTanh HardShrink "
     "Threshold Softmax LogSoftmax Sparsemax MaxPool AdaptiveMaxPool AveragePool AdaptiveAveragePool Conv "
@@ -150,6 +160,7 @@ SETTINGS = {
 }
 # Ops whose nodes hold other parameters, in order.
 HELD = {
+    "rearrange": "tensor pattern",
     "arange": "start stop step",
     "associative_scan": "f elems",
     "dot_product_attention": "query key value bias mask scale",

@@ -120,7 +120,7 @@ def softsign(x):
     [-0.5, 0.75]
     """
     x = float_of(x)
-    return p.divide(x, p.add(p.abs(x), 1.0))
+    return p.divide(x, p.add(to_dtype(p.abs(x), dtype_of(x)), 1.0))
 
 
 @op

@@ -281,7 +281,7 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
     if not retstep:
         return made
     step = p.divide(width, float(gaps) if gaps else math.nan)
-    return made, p.reshape(step, shape=shape)
+    return made, to_dtype(p.reshape(step, shape=shape), dtype if is_float(dtype) else run)
 
 
 def _kind(x):

@@ -10,6 +10,7 @@ from oneiros.core import config
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import is_float, np_dtype
 from oneiros.core.op import array, dtype_of, float_of, op, to_dtype
+from oneiros.core.spec import Unknown
 from oneiros.ops.common import wide
 from oneiros.ops.control import saturate_cast
 
@@ -241,6 +242,8 @@ def scale_and_translate(
             )
             weights = to_dtype(weights, dtype_of(y))
         y = _weighted(y, axis, weights)
+    if any(isinstance(n, Unknown) for n in y.shape):  # what is not known yet is as was said
+        y = p.reshape(y, shape=tuple(map(int, output_shape)))
     return like(y, dtype)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from oneiros.core import primitives as p
-from oneiros.core.dtypes import np_dtype
+from oneiros.core.dtypes import np_dtype, result_type
 from oneiros.core.op import array, dtype_of, float_of, op, promote, to_dtype
 from oneiros.core.spec import agree
 from oneiros.ops.common import wide
@@ -123,9 +123,11 @@ def irfft(x, fft_length=None):
     [1.0, 0.0, 0.0]
     """
     real, imag = _pair(_ranked("irfft", _complex("irfft", x), 1))
+    dtype = result_type(*(dtype_of(float_of(v)) for v in x))
     n = 2 * (real.shape[-1] - 1) if fft_length is None else fft_length
     terms = n // 2 + 1
-    return p.irfft(p.complex(_fitted(real, terms), _fitted(imag, terms)), n=n)
+    made = p.irfft(p.complex(_fitted(real, terms), _fitted(imag, terms)), n=n)
+    return to_dtype(made, dtype)
 
 
 # Frames -------------------------------------------------------------------------------------------
