@@ -52,9 +52,7 @@ class Primitive:
             kernel = self.kernels[types] = self._resolve(types, args)
         try:
             return kernel(*args, **params)
-        except (ValueError, TypeError, ArithmeticError):
-            raise
-        except Exception as error:  # the framework's own; the shape rule may say it in ours
+        except Exception as error:  # the framework's own words; the shape rule may say it in ours
             try:
                 self.shape_rule(*[spec_of(a) if hasattr(a, "shape") else a for a in args], **params)
             except (ValueError, TypeError) as clear:
