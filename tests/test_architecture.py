@@ -77,6 +77,8 @@ NAMED = {
     "training/loops.py": "the method `.numpy()` of other frameworks' arrays",
     "datasets/sources.py": "NumPy's module, as pickles of arrays name it",
     "preprocessing/splitting.py": "names of other frameworks' data sets, as Keras has them",
+    "layers/images/base.py": "what NumPy's pixels are changed by, compiled, on every backend",
+    "models/feature_space.py": "the method `.numpy()` of other frameworks' arrays",
     "layers/normalization.py": "the method `.numpy()` of other frameworks' arrays",
     "testing/kit.py": "numpy is the reference that backends are held to",
 }
