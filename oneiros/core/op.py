@@ -481,10 +481,18 @@ def infer(function, args=(), kwargs=None):
             inner_args, inner_kwargs = tree.map_structure(probe, (args, kwargs))
             return tree.map_structure(_result_spec, function(*inner_args, **inner_kwargs))
 
-    first = once(_SIZES[0])
-    if not unknown:
-        return first
-    return tree.map_structure(_merge, first, once(_SIZES[1]))
+    try:
+        made = [once(sizes) for sizes in _SIZES[: 1 + unknown]]
+    except ValueError:
+        if not unknown:
+            raise
+        try:
+            made = [once((batch, 64 * other)) for batch, other in _SIZES]  # for long windows
+        except Exception:
+            made = None
+        if made is None:
+            raise
+    return tree.map_structure(_merge, *made) if unknown else made[0]
 
 
 def _result_spec(x):
