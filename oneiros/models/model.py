@@ -270,7 +270,7 @@ class Model(Trainer, Layer):
             )
         if dtype_name(value.dtype) != symbol.dtype and not isinstance(value, np.ndarray):
             value = to_dtype(value, symbol.dtype)
-        elif isinstance(value, np.ndarray) and value.dtype.kind not in "OUS":
+        elif isinstance(value, np.ndarray) and value.dtype.kind not in "OUST":
             value = to_dtype(array(value) if STACK.top is None else value, symbol.dtype)
         if mask is not None:
             set_mask(value, mask)
