@@ -481,18 +481,19 @@ def infer(function, args=(), kwargs=None):
             inner_args, inner_kwargs = tree.map_structure(probe, (args, kwargs))
             return tree.map_structure(_result_spec, function(*inner_args, **inner_kwargs))
 
+    if not unknown:
+        return once(_SIZES[0])
+    larger = [(batch, 64 * other) for batch, other in _SIZES]  # for windows longer than the probes
     try:
-        made = [once(sizes) for sizes in _SIZES[: 1 + unknown]]
-    except ValueError:
-        if not unknown:
-            raise
+        made = list(map(once, _SIZES))
+        if any(0 in s.shape for s in tree.flatten(made[0]) if isinstance(s, Spec)):
+            made = list(map(once, larger))
+    except ValueError as error:
         try:
-            made = [once((batch, 64 * other)) for batch, other in _SIZES]  # for long windows
+            made = list(map(once, larger))
         except Exception:
-            made = None
-        if made is None:
-            raise
-    return tree.map_structure(_merge, *made) if unknown else made[0]
+            raise error from None
+    return tree.map_structure(_merge, *made)
 
 
 def _result_spec(x):

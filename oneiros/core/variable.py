@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from oneiros.core import backend
-from oneiros.core.dtypes import is_float, np_dtype, result_type, standardize_dtype
+from oneiros.core.dtypes import is_float, np_dtype, standardize_dtype
 from oneiros.core.graph import STACK
 from oneiros.core.naming import auto_name
 from oneiros.core.op import _SPECIAL, VARIABLES, array, to_dtype, unwrap
@@ -312,8 +312,8 @@ def _host(value, dtype):
     if isinstance(value, Symbol):
         raise ValueError("a variable needs an initial value; got a symbol")
     if isinstance(value, (np.ndarray, np.generic)):
-        # 64 bits are narrowed where the backend does so in all that it computes
-        return np.array(value, np_dtype(dtype or result_type(dtype_name(value.dtype))))
+        own = backend.current().canonical_dtype(dtype_name(value.dtype))  # jax has no 64 bits
+        return np.array(value, np_dtype(dtype or own))
     if isinstance(value, (int, float, bool, list, tuple)):
         if dtype is None:
             value = array(value)
