@@ -11,8 +11,9 @@ INSTALL = $(BIN)/pip install -q -c constraints.txt $(addprefix --find-links ,$(W
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
+PYTEST = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check bench clean data
+.PHONY: demo test test-others check bench clean data
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -35,9 +36,14 @@ demo: $(VENV)/.demo-$(BACKEND)
 	ONEIROS_BACKEND=$(BACKEND) $(BIN)/python examples/digits.py --out $(OUT)
 
 test: $(VENV)/.test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
+	ONEIROS_TEST_BACKENDS="numpy jax" $(PYTEST) --ignore tests/backends/test_torch.py \
+		--ignore tests/backends/test_tensorflow.py tests
 
-check: $(VENV)/.test
+# What is left of the suite: the same tests on the other backends.
+test-others: $(VENV)/.test
+	ONEIROS_TEST_BACKENDS="torch tensorflow" $(PYTEST) -k "torch or tensorflow" tests
+
+check: $(VENV)/.test test-others
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	ONEIROS_BACKEND=numpy $(BIN)/python -m pytest -q -n 2 --doctest-modules oneiros

@@ -410,6 +410,8 @@ def _fit(dtype):
     """A function that makes plain numbers of the kind of `dtype`."""
     if is_float(dtype):
         return lambda x: float(x) if type(x) in (int, bool) else x
+    if dtype == "bool":
+        return lambda x: bool(x) if type(x) in _NUMBERS else x
     return lambda x: x
 
 

@@ -32,6 +32,8 @@ class Primitive:
             trace even if no argument is symbolic.
     """
 
+    elementwise = False
+
     def __init__(self, shape_rule, expands=False, name=None):
         self.name = name or shape_rule.__name__
         self.shape_rule, self.expands, self.vjp_rule = shape_rule, expands, None
@@ -54,10 +56,15 @@ class Primitive:
             return kernel(*args, **params)
         except Exception as error:  # the framework's own words; the shape rule may say it in ours
             try:
-                self.shape_rule(*[spec_of(a) if hasattr(a, "shape") else a for a in args], **params)
+                self.shape_rule(*[self._spec(a) for a in args], **params)
             except (ValueError, TypeError) as clear:
                 raise clear from error
+            except Exception:
+                raise error from None
             raise
+
+    def _spec(self, x):
+        return spec_of(x) if hasattr(x, "shape") or self.elementwise else x
 
     def _resolve(self, types, args):
         """What to do with arguments of these types: record, or a backend's kernel."""

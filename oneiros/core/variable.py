@@ -281,7 +281,7 @@ class Variable:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self):
-        known = STATE.stateless is None and STACK.top is None
+        known = STATE.stateless is None and STACK.top is None and type(self._value) is not _Later
         value = f", value={self.numpy()}" if known else ""
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}{value}>"
 
