@@ -407,8 +407,10 @@ MODES = {"mul": "prod", "max": "amax", "min": "amin"}
 def place(x, rows, updates, mode):
     """The matrix `x` with the rows `updates` put at `rows`; row `len(x)` takes what is dropped."""
     x = torch.cat([x, x.new_zeros(1, x.shape[1])])
-    if mode in ("set", "add"):
-        return x.index_put((rows,), updates, accumulate=mode == "add")[:-1]
+    if mode == "add":
+        return x.index_add(0, rows, updates)[:-1]
+    if mode == "set":
+        return x.index_put((rows,), updates)[:-1]
     rows = rows[:, None].expand(updates.shape)
     return x.scatter_reduce(0, rows, updates, MODES[mode])[:-1]
 
@@ -417,13 +419,15 @@ def scatter(x, indices, updates, mode):
     k, n = indices.shape[-1], math.prod(x.shape[: indices.shape[-1]])
     if x.dtype is torch.bool:
         return scatter(x.to(torch.uint8), indices, updates.to(torch.uint8), mode).bool()
-    rows = torch.zeros(indices.shape[:-1], dtype=torch.int64, device=x.device)
-    fits = None
+    rows = fits = None
     for i in range(k):
         at, m = indices[..., i].to(torch.int64), x.shape[i]
         fits = (at >= 0) & (at < m) if fits is None else fits & (at >= 0) & (at < m)
-        rows = rows * m + at
-    rows = rows if fits is None else torch.where(fits, rows, n)
+        rows = at if rows is None else rows * m + at
+    if rows is None:
+        rows = torch.zeros(indices.shape[:-1], dtype=torch.int64, device=x.device)
+    else:
+        rows = torch.where(fits, rows, n)
     rest = math.prod(x.shape[k:])
     updates = updates.expand(*indices.shape[:-1], *x.shape[k:]).reshape(rows.numel(), rest)
     return place(x.reshape(n, rest), rows.reshape(-1), updates, mode).reshape(x.shape)

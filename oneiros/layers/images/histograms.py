@@ -39,10 +39,14 @@ class AutoContrast(_Colour, optional=("images",)):
         return ops.where(flat, x, ops.clip((x - low) * factor + least, least, most))
 
 
+def steps(groups, bins):
+    """Where the numbers of each group begin, if groups of `bins` numbers lie end to end."""
+    return np.arange(groups, dtype=np.int32) * np.int32(bins)
+
+
 def counted(index, groups, bins):
-    """How often each number below `bins` stands in each row of int32 `index` (groups, places)."""
-    offset = np.arange(groups, dtype=np.int32)[:, None] * np.int32(bins)
-    flat = ops.reshape(ops.add(index, offset), (-1, 1))
+    """How often each number stands in int32 `index`; those of each group are a row."""
+    flat = ops.reshape(index, (-1, 1))
     zeros = np.zeros((groups * bins,), np.float32)
     ones = p.broadcast_to(np.ones((1,), np.float32), shape=(flat.shape[0],))
     return ops.reshape(p.scatter(zeros, flat, ones, mode="add"), (groups, bins))
@@ -71,21 +75,17 @@ class Equalization(_Colour):
     training_only = True
 
     def apply(self, x, amounts):
-        batch, height, width, channels = x.shape
-        planes = ops.reshape(ops.transpose(self.unit(x), (3, 0, 1, 2)), (channels, -1))
-        index = ops.clip(planes * float(self.bins - 1) + 1e-4, 0.0, float(self.bins - 1))
-        index = ops.cast(index, "int32")  # (channels, places)
+        x, channels = self.unit(x), x.shape[-1]
+        index = ops.clip(x * float(self.bins - 1) + 1e-4, 0.0, float(self.bins - 1))
+        index = ops.add(ops.cast(index, "int32"), steps(channels, self.bins))
         counts = counted(index, channels, self.bins)
         total = ops.cumsum(counts, axis=1)
         # the count of the least value that is there
         first = ops.min(ops.where(total > 0.0, total, 3e38), axis=1, keepdims=True)
         rest = total[:, -1:] - first
         table = ops.round((total - first) * 255.0 / ops.maximum(rest, 1.0)) * (1.0 / 255.0)
-        offset = np.arange(channels, dtype=np.int32)[:, None] * np.int32(self.bins)
-        made = ops.take(ops.reshape(table, (-1,)), ops.add(index, offset))
-        made = ops.where(rest > 0.0, made, planes)
-        made = ops.transpose(ops.reshape(made, (channels, batch, height, width)), (1, 2, 3, 0))
-        return self.back(made)
+        made = ops.take(ops.reshape(table, (-1,)), index)
+        return self.back(ops.where(ops.reshape(rest, (-1,)) > 0.0, made, x))
 
     def compute_output_spec(self, inputs, **kwargs):
         return super().compute_output_spec(inputs, **kwargs)
@@ -137,7 +137,8 @@ class ContrastLimitedAdaptiveHistogramEqualization(_Colour, optional=("images",)
         tiles = ops.reshape(filled, (batch, rows, down, columns, across, channels))
         tiles = ops.transpose(tiles, (0, 1, 3, 5, 2, 4))
         groups, places = batch * rows * columns * channels, down * across
-        counts = counted(ops.reshape(tiles, (groups, places)), groups, LEVELS)
+        tiles = ops.add(ops.reshape(tiles, (groups, places)), steps(groups, LEVELS)[:, None])
+        counts = counted(tiles, groups, LEVELS)
         limit = self.clip_limit * places / LEVELS
         kept = ops.minimum(counts, limit)
         spare = ops.sum(counts - kept, axis=1, keepdims=True)
