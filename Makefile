@@ -54,6 +54,8 @@ check: $(VENV)/.test test-others
 	$(BIN)/python -m oneiros.testing tensorflow --quick
 	$(BIN)/python benchmarks/run.py --smoke
 	$(BIN)/python benchmarks/ops.py --smoke
+	$(BIN)/python benchmarks/images.py --smoke
+	$(BIN)/python benchmarks/text.py --smoke
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

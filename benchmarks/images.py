@@ -151,7 +151,15 @@ def measured(names, backends, shape, rounds, warm):
 def written(table, backends, lone, shape):
     """The table in Markdown."""
     head = ["layer", *(f"{b}: ours, Keras's, ratio (median)" for b in backends), "Pillow, OpenCV"]
-    lines = [__doc__.split("\n")[0], "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    title = "# Image layers beside Keras's"
+    lines = [
+        title,
+        "",
+        "Written by `benchmarks/images.py`.",
+        "",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+    ]
     ratios = {b: [] for b in backends}
     for name, row in table.items():
         cells = [name]
