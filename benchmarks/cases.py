@@ -260,8 +260,8 @@ def status(key):
 
 
 def grown(once, times):
-    """What resident memory gains by many calls, after a warm-up."""
-    for _ in range(max(2, times // 10)):
+    """What resident memory gains by many calls, after a warm-up that fills the allocators' pools."""
+    for _ in range(max(times // 10, min(times, 200))):
         once()
     gc.collect()
     before = status("VmRSS")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from oneiros import layers, ops
+from oneiros.core import backend
 from oneiros.core.configurable import Configurable
 from oneiros.core.naming import auto_name
 from oneiros.core.spec import dtype_name
@@ -368,6 +369,8 @@ class FeatureSpace(Layer):
         columns = {}
         for name, feature in self.features.items():
             columns[name] = _typed(column(data, name), feature.dtype)
+        # Their backend is there before ops are asked for sizes that it may not know.
+        backend.owner({type(x) for x in columns.values() if hasattr(x, "dtype")}, "FeatureSpace")
         single = all(len(_shape(x)) == 0 for x in columns.values())
         made = self._merged(self._preprocessed({n: _column(x) for n, x in columns.items()}))
         if not single:
