@@ -382,6 +382,7 @@ def adaptive_average_pool(inputs, output_size, data_format=None):
     >>> ops.adaptive_average_pool([[[1.0], [5.0], [3.0]]], 2).tolist()
     [[[3.0], [4.0]]]
     """
+    inputs = array(inputs)
     return _adaptive("adaptive_average_pool", inputs, output_size, data_format, _mean_of_windows)
 
 
