@@ -598,7 +598,7 @@ def scan(*operands, body, carry, xs, length, reverse):
         operands[carry + xs :],
     )
     ys = None  # for a function the shapes of what it puts out are known after its first call
-    if isinstance(body, Graph):
+    if hasattr(step, "specs"):
         ys = [np.empty((length, *s.shape), np_dtype(s.dtype)) for s in step.specs[carry:]]
     for i in range(length - 1, -1, -1) if reverse else range(length):
         made = step(*state, *[x[i] for x in slices], *constants)
