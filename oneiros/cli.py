@@ -22,11 +22,13 @@ import types
 import oneiros
 from oneiros.stand_in import read_keras_as_oneiros
 
-__all__ = ["info", "main", "run_script"]
+__all__ = ["info", "kernels", "main", "run_script", "setup"]
 
 USAGE = """\
 usage: oneiros run SCRIPT [ARGUMENT ...]   run a Keras script, unchanged, with Oneiros
        oneiros info                        version, backends and devices
+       oneiros info --backend NAME         what the backend computes itself
+       oneiros setup NAME                  fetch what the backend needs beside Python packages
        oneiros --help | --version
 
 `python -m oneiros` does the same, and takes `python -m oneiros SCRIPT` for `run`.
@@ -53,8 +55,12 @@ def main(arguments=None):
         print(f"oneiros {oneiros.version()}")
         return 0
     if command == "info":
-        argparse.ArgumentParser("oneiros info", description=info.__doc__).parse_args(rest)
-        return info()
+        parser = argparse.ArgumentParser("oneiros info", description=info.__doc__)
+        parser.add_argument("--backend", metavar="NAME", help="what this backend computes itself")
+        name = parser.parse_args(rest).backend
+        return info() if name is None else kernels(name)
+    if command == "setup" and len(rest) == 1:
+        return setup(*rest)
     if command == "run" and rest:
         if rest[0] in ("-h", "--help"):
             print(USAGE, end="")
@@ -64,7 +70,7 @@ def main(arguments=None):
         return run_script(command, *rest)
     if command == "run":
         return _refuse("run needs a script")
-    return _refuse(f"there is no command {command!r}; there are run and info")
+    return _refuse(f"there is no command {command!r}; there are run, info and setup")
 
 
 def _refuse(why):
@@ -135,6 +141,45 @@ def info():
     console.print(
         f"Python {platform.python_version()}, NumPy {numpy.__version__}, {platform.platform()}"
     )
+    return 0
+
+
+def kernels(name):
+    """Print how many primitives the backend has kernels for, and what becomes of the others."""
+    from oneiros.core import backend
+    from oneiros.core.primitive import PRIMITIVES
+
+    try:
+        found = backend.load(name)
+    except (ImportError, ValueError) as error:
+        print(f"oneiros: {error}", file=sys.stderr)
+        return 1
+    refused = sorted(n for n, target in PRIMITIVES.items() if target not in found.primitives)
+    elsewhere = found.in_numpy()
+    own = len(PRIMITIVES) - len(refused) - len(elsewhere)
+    print(f"backend {found.name}: {own} of {len(PRIMITIVES)} primitives are its own")
+    for names, what in ((elsewhere, "run in NumPy between its parts"), (refused, "are refused")):
+        if names:
+            print(f"{len(names)} {what}: {', '.join(names)}")
+    return 0
+
+
+def setup(name):
+    """Fetch what the backend `name` needs beside Python packages; the exit code."""
+    from oneiros.core import backend, config
+
+    name = backend.ALIASES.get(name, name)
+    if name not in config.BACKENDS:
+        return _refuse(f"there is no backend {name!r}; there are {', '.join(config.BACKENDS)}")
+    module = f"oneiros.backends.{name}_setup"
+    if importlib.util.find_spec(module) is None:
+        print(f"backend {name} needs Python packages only: pip install 'oneiros[{name}]'")
+        return 0
+    try:
+        importlib.import_module(module).setup()
+    except RuntimeError as error:
+        print(f"oneiros: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

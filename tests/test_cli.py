@@ -172,3 +172,23 @@ def test_info_shows_versions_backends_and_devices(capsys):
     shown = capsys.readouterr().out
     for part in (oneiros.version(), "numpy", "jax", "(this session's)", "cpu:0", "Python 3."):
         assert part in shown
+
+
+def test_info_says_what_a_backend_computes_itself(capsys):
+    from oneiros.cli import main
+    from oneiros.core.primitive import PRIMITIVES
+
+    assert main(["info", "--backend", "numpy"]) == 0
+    told = capsys.readouterr().out
+    assert told == f"backend numpy: {len(PRIMITIVES)} of {len(PRIMITIVES)} primitives are its own\n"
+    assert main(["info", "--backend", "nothing"]) == 1
+    assert "there is no backend called 'nothing'" in capsys.readouterr().err
+
+
+def test_setup_says_what_there_is_to_do(capsys):
+    from oneiros.cli import main
+
+    assert main(["setup", "numpy"]) == 0
+    assert "pip install 'oneiros[numpy]'" in capsys.readouterr().out
+    assert main(["setup", "nothing"]) == 2
+    assert "there is no backend 'nothing'" in capsys.readouterr().err

@@ -159,6 +159,10 @@ class Backend:
         """The names of the devices that this backend sees."""
         return ["cpu:0"]
 
+    def in_numpy(self):
+        """The names of the primitives that a compiled graph leaves to NumPy."""
+        return []
+
     def fuse(self, body, count):
         """`body` as one compiled function of its first `count` arguments, for eager calls."""
         raise NotImplementedError
