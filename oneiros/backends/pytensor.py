@@ -1,0 +1,261 @@
+"""PyTensor: steps are fused by PyTensor and compiled by its numba linker; eager values are NumPy's.
+
+A graph becomes ops of PyTensor: fused loops of scalar ops (`pytensor_scalars.py`), kernels written
+for their shapes (`pytensor_kernels.py`, `pytensor_windows.py`), loops over inner graphs
+(`pytensor_loops.py`). Of PyTensor's rewrites only the fusion of loops and work in place are asked
+for: a graph arrives simplified. Compiled functions are kept on disk between runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from oneiros.backends.engine import Engine
+from oneiros.core import primitives as p
+from oneiros.core.dtypes import np_dtype
+from oneiros.core.graph import Graph, symbols
+from oneiros.core.spec import Spec, broadcast_shapes, spec_of
+from oneiros.core.symbol import Symbol
+
+
+@contextlib.contextmanager
+def _cache_folder():
+    """While PyTensor is imported: its folder is ours, unless the user says something else."""
+    if "pytensor" in sys.modules or "PYTENSOR_FLAGS" in os.environ:
+        yield
+        return
+    home = os.environ.get("ONEIROS_HOME") or Path.home() / ".cache" / "oneiros"
+    os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={Path(home) / 'pytensor'}"
+    try:
+        yield
+    finally:
+        del os.environ["PYTENSOR_FLAGS"]
+
+
+with _cache_folder():
+    import pytensor
+
+from pytensor.compile.mode import Mode
+from pytensor.graph.destroyhandler import DestroyHandler
+from pytensor.graph.features import NoOutputFromInplace
+from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter, dfs_rewriter
+from pytensor.link.numba.linker import NumbaLinker
+from pytensor.tensor.basic import constant
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.rewriting import elemwise as rewriting
+
+from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, tensor_type
+from oneiros.backends.pytensor_scalars import ELEMENTWISE, Scalar, expression
+
+__all__ = ["BACKEND"]
+
+NUMBERS = (bool, int, float)
+DTYPES = {"bool", "float32", "float64"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
+ALIASES = {"reshape"}  # whose result shares memory with its operand
+
+
+class PyTensor(Engine):
+    """Steps are functions compiled by PyTensor."""
+
+    def takes(self, call):
+        name = call.target.name
+        if call.target not in self.lowered:
+            return False
+        specs = [spec_of(x) for x in call.args if type(x) not in NUMBERS]
+        specs += [y.spec for y in call.outputs]
+        if any(s.dtype not in DTYPES for s in specs):
+            return False
+        if name in CODE:
+            return True
+        own = _own_dtype(call)
+        return expression(name, own, call.outputs[0].dtype) is not None
+
+    def build(self, graph, donate=()):
+        variables = [tensor_type(s)() for s in graph.inputs]
+        lowering = Lowering(graph, variables)
+        outputs = lowering.outputs()
+        hidden = list(lowering.arrays)
+        inputs = [pytensor.In(v, borrow=True, mutable=i in donate) for i, v in enumerate(variables)]
+        inputs += [pytensor.In(v, borrow=True) for v in hidden]
+        with pytensor.config.change_flags(numba__fastmath=False, numba__cache=True):
+            function = pytensor.function(
+                inputs, outputs, mode=MODE, trust_input=True,
+                accept_inplace=True, on_unused_input="ignore",
+            )
+        return runner(function, list(lowering.arrays.values()))
+
+
+def runner(function, arrays):
+    """A function of the inputs, which are made what the compiled code was made for."""
+    compiled = function.vm.jit_fn
+
+    def run(*values):
+        values = [x if x.flags.carray else np.array(x, order="C") for x in values]
+        return list(compiled(*values, *arrays))
+
+    run.function = function
+    return run
+
+
+def _own_dtype(call):
+    """The dtype of an elementwise call's operands; of a selection's, not of its condition."""
+    for x in reversed(call.args):
+        if type(x) not in NUMBERS:
+            return spec_of(x).dtype
+    return "float32"
+
+
+class Lowering:
+    """PyTensor's variables for the values of a graph.
+
+    Args:
+        graph: A graph whose calls are all taken.
+        inputs: A variable for each of its inputs.
+    """
+
+    def __init__(self, graph, inputs):
+        self.graph, self.arrays = graph, {}
+        self.known = {id(s): v for s, v in zip(graph.inputs, inputs)}
+        self.spread = {}  # id of a symbol that repeats another value: that one's variable
+        self.uses, self.fresh = {}, set()
+        for call in graph.calls:
+            for s in symbols(call.args):
+                self.uses[id(s)] = self.uses.get(id(s), 0) + 1
+        for s in symbols(graph.outputs):
+            self.uses[id(s)] = self.uses.get(id(s), 0) + 1
+
+    def outputs(self):
+        for call in self.graph.calls:
+            made = self.lower(call)
+            for s, v in zip(call.outputs, made):
+                self.known[id(s)] = v
+        return [self.result(y) for y in self.graph.outputs]
+
+    def lower(self, call):
+        name, target = call.target.name, call.target
+        if target in ELEMENTWISE:
+            return [self.elementwise(call)]
+        if target is p.broadcast_to and self.spread_of(call):
+            return [None]
+        args = [self.variable(x) for x in call.args]
+        outs = [y.spec for y in call.outputs]
+        params = dict(call.kwargs)
+        over = name in OVER and isinstance(call.args[0], Symbol) and self.is_last(call.args[0])
+        if over:
+            params["over_"] = True
+        specs = [Spec(v.type.shape, v.type.dtype) for v in args]
+        if over and any(v is args[0] for v in args[1:]):
+            over = False
+            params.pop("over_")
+        source = CODE[name](specs, outs, **params)
+        made = Kernel(name, source, outs, over)(*args, return_list=True)
+        if name not in ALIASES:
+            self.fresh.update(id(y) for y in call.outputs)
+        return made
+
+    def is_last(self, s):
+        """Whether a value is memory that nothing else reads."""
+        return id(s) in self.fresh and self.uses[id(s)] == 1
+
+    def spread_of(self, call):
+        """Note what a broadcast repeats: elementwise consumers read that."""
+        (x,), (y,) = call.args, call.outputs
+        if not y.shape or math.prod(y.shape) == 0:
+            return False
+        base = self.spread.get(id(x)) if isinstance(x, Symbol) else None
+        base = self.variable(x) if base is None else base
+        self.spread[id(y)] = self.aligned(base, len(y.shape))
+        return True
+
+    def aligned(self, v, rank):
+        """`v` with axes of length one in front."""
+        shape = tuple(v.type.shape)
+        if len(shape) == rank:
+            return v
+        return self.kernel("reshape", [v], (1,) * (rank - len(shape)) + shape)
+
+    def kernel(self, name, args, shape, **params):
+        out = Spec(tuple(shape), args[0].type.dtype)
+        specs = [Spec(v.type.shape, v.type.dtype) for v in args]
+        params = {"shape": tuple(shape)} if name in ("reshape", "broadcast_to") else params
+        return Kernel(name, CODE[name](specs, [out], **params), [out])(*args)
+
+    def elementwise(self, call):
+        (y,), own = call.outputs, _own_dtype(call)
+        rank, args = len(y.shape), []
+        for i, x in enumerate(call.args):
+            dtype = "bool" if call.target is p.select and not i else own
+            base = self.spread.get(id(x)) if isinstance(x, Symbol) else None
+            if base is None:
+                base = self.number(x, dtype, rank)
+            if base is None:
+                base = self.variable(x)
+            args.append(self.aligned(base, rank))
+        out = Elemwise(Scalar(call.target.name, own, y.dtype))(*args)
+        self.fresh.add(id(y))
+        shape = tuple(y.shape)
+        if tuple(out.type.shape) != shape:  # all operands are repeated: so is the result
+            self.spread[id(y)] = out
+            return None
+        return out
+
+    def number(self, x, dtype, rank):
+        """A constant of one element."""
+        if type(x) in NUMBERS:
+            x = np.asarray(x, np_dtype(dtype))
+        if isinstance(x, (np.ndarray, np.generic)) and x.size == 1:
+            return constant(np.reshape(np.asarray(x), (1,) * rank))
+        return None
+
+    def variable(self, x):
+        """The variable of an argument; a constant array is a hidden input of the function."""
+        if isinstance(x, Symbol):
+            found = self.known[id(x)]
+            if found is None:
+                found = self.known[id(x)] = self.kernel(
+                    "broadcast_to", [self.spread[id(x)]], tuple(x.shape)
+                )
+            return found
+        x = np.array(x, order="C")
+        if x.size == 1:
+            return constant(x)
+        found = tensor_type(spec_of(x))()
+        self.arrays[found] = x
+        return found
+
+    def result(self, y):
+        """An output: constants are copied."""
+        v = self.variable(y)
+        if isinstance(y, Symbol):
+            return v
+        return self.kernel("copy", [v], v.type.shape)
+
+
+# What PyTensor does with a graph ---------------------------------------------
+class _Destroy(GraphRewriter):
+    """Lets ops that follow write over their operands."""
+
+    def add_requirements(self, fgraph):
+        fgraph.attach_feature(DestroyHandler())
+        fgraph.attach_feature(NoOutputFromInplace())
+
+    def apply(self, fgraph):
+        pass
+
+
+REWRITES = SequentialGraphRewriter(
+    rewriting.FusionOptimizer(),
+    dfs_rewriter(rewriting.local_useless_composite_outputs),
+    dfs_rewriter(rewriting.local_inline_composite_constants, ignore_newtrees=True),
+    rewriting.InplaceElemwiseOptimizer(),
+)
+MODE = Mode(NumbaLinker(), REWRITES)
+LOWERED = {t: t.name for t in (*ELEMENTWISE, *(getattr(p, n) for n in CODE if hasattr(p, n)))}
+BACKEND = PyTensor("pytensor", LOWERED)
+_ = broadcast_shapes, Graph

@@ -1,0 +1,718 @@
+"""Primitives that are no elementwise ones, as ops of PyTensor with kernels in numba.
+
+Shapes are static, so each kernel is Python written for its shapes and parameters, and compiled by
+numba. All arrays are C-contiguous: what NumPy sees as another view is copied, but for reshapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+
+import numba
+import numpy as np
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.cache import compile_numba_function_src
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
+from pytensor.tensor.type import TensorType
+
+from oneiros.backends import numpy_windows
+from oneiros.backends.pytensor_scalars import HELPERS
+from oneiros.core.spec import Spec
+
+__all__ = ["CODE", "Kernel", "at", "nest", "tensor_type"]
+
+JIT = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums may be taken in any order; NaN stays NaN
+
+
+def tensor_type(spec):
+    return TensorType(spec.dtype, tuple(map(int, spec.shape)))
+
+
+class Kernel(Op):
+    """A primitive with its parameters, for operands of known shapes.
+
+    Args:
+        name: The primitive's name.
+        source: Its code: the body of a function of x0, x1, ... that fills y0, y1, ...
+        outs: The results' specs.
+        over: Whether the first operand is written over and is the first result.
+    """
+
+    __props__ = ("name", "source", "shapes", "over")
+
+    def __init__(self, name, source, outs, over=False):
+        self.name, self.source, self.over = name, source, over
+        self.shapes = tuple((s.dtype, tuple(s.shape)) for s in outs)
+        if over:
+            self.destroy_map = {0: [0]}
+        if source is None:
+            self.view_map = {0: [0]}
+
+    def make_node(self, *inputs):
+        return Apply(self, list(inputs), [tensor_type(Spec(s, d))() for d, s in self.shapes])
+
+    def perform(self, node, inputs, output_storage):
+        raise NotImplementedError(f"'{self.name}' is for compiled graphs only")
+
+    def __str__(self):
+        return self.name
+
+
+@register_funcify_and_cache_key(Kernel)
+def _funcify(op, node, **_):
+    source = _function(op, len(node.inputs))
+    scope = {**HELPERS, **TOOLS}
+    function = compile_numba_function_src(source, op.name, scope)
+    key = hashlib.sha256(f"{source} oneiros 1".encode()).hexdigest()
+    return numba.njit(fastmath=FAST, **JIT)(function), key
+
+
+def _function(op, count):
+    names = ", ".join(f"x{i}" for i in range(count))
+    if op.source is None:
+        return f"def {op.name}({names}):\n    return x0.reshape({op.shapes[0][1]})\n"
+    lines = [f"def {op.name}({names}):"]
+    for i, (dtype, shape) in enumerate(op.shapes):
+        made = "x0" if op.over and not i else f"np.empty({shape}, np.{_scalar(dtype)})"
+        lines.append(f"    y{i} = {made}")
+    lines += ["    " + line for line in op.source.splitlines()]
+    lines.append(f"    return {', '.join(f'y{i}' for i in range(len(op.shapes)))}")
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(dtype):
+    return "bool_" if dtype == "bool" else dtype
+
+
+# Writing code ---------------------------------------------
+def at(array, indices):
+    """An element of an array, also of one without axes."""
+    return f"{array}[{', '.join(indices) or '()'}]"
+
+
+def nest(loops, *body):
+    """Lines `body` within loops over pairs of a name and its range's arguments."""
+    lines, depth = [], 0
+    for name, n in loops:
+        lines.append("    " * depth + f"for {name} in range({n}):")
+        depth += 1
+    return "\n".join([*lines, *["    " * depth + line for b in body for line in b.splitlines()]])
+
+
+def over(shape, prefix="i"):
+    """Loops over a shape, and their indices."""
+    names = [f"{prefix}{k}" for k in range(len(shape))]
+    return list(zip(names, shape)), names
+
+
+def typed(value, dtype):
+    """A number as source."""
+    value = np.asarray(value).item()
+    return f"np.{_scalar(dtype)}({value!r})"
+
+
+def split(shape, axis):
+    """A shape as (before, axis, after)."""
+    return math.prod(shape[:axis]), int(shape[axis]), math.prod(shape[axis + 1 :])
+
+
+# Shapes and places ---------------------------------------------
+def reshape(xs, ys, *, shape):
+    return None  # a view
+
+
+def transpose(xs, ys, *, order):
+    loops, names = over(ys[0].shape)
+    inside = [names[order.index(i)] for i in range(len(order))]
+    return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
+
+
+def broadcast_to(xs, ys, *, shape):
+    loops, names = over(shape)
+    own = names[len(shape) - len(xs[0].shape) :]
+    inside = ["0" if n == 1 else i for n, i in zip(xs[0].shape, own)]
+    return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
+
+
+def iota(xs, ys, *, shape, axis, dtype):
+    loops, names = over(shape)
+    return nest(loops, f"{at('y0', names)} = {names[axis]}")
+
+
+def slice_(xs, ys, *, start, stop, strides):
+    loops, names = over(ys[0].shape)
+    inside = [_affine(i, s, a) for i, s, a in zip(names, strides, start)]
+    return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
+
+
+def _affine(i, factor, offset):
+    scaled = i if factor == 1 else f"{i} * {factor}"
+    return f"{scaled} + {offset}" if offset > 0 else f"{scaled} - {-offset}" if offset else scaled
+
+
+def pad(xs, ys, *, widths, value):
+    _, kept, places = numpy_windows.spans(xs[0].shape, widths)
+    loops, names = over([k.stop - k.start for k in kept])
+    source = [_affine(i, 1, k.start) for i, k in zip(names, kept)]
+    target = [_affine(i, s.step or 1, s.start) for i, s in zip(names, places)]
+    fill = f"y0[...] = {typed(value, ys[0].dtype)}"
+    return f"{fill}\n" + nest(loops, f"{at('y0', target)} = {at('x0', source)}")
+
+
+def reverse(xs, ys, *, axes):
+    loops, names = over(xs[0].shape)
+    inside = [
+        f"{n - 1} - {i}" if k in axes else i for k, (i, n) in enumerate(zip(names, xs[0].shape))
+    ]
+    return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
+
+
+def concatenate(xs, ys, *, axis):
+    parts, start = [], 0
+    for k, x in enumerate(xs):
+        loops, names = over(x.shape)
+        target = [_affine(i, 1, start) if j == axis else i for j, i in enumerate(names)]
+        parts.append(nest(loops, f"{at('y0', target)} = {at(f'x{k}', names)}"))
+        start += x.shape[axis]
+    return "\n".join(parts)
+
+
+def _corner(starts, sizes, shape):
+    return [
+        f"s{k} = min(max(np.int64(x{i}[()]), 0), {n - m})"
+        for k, (i, m, n) in enumerate(zip(starts, sizes, shape))
+    ]
+
+
+def dynamic_slice(xs, ys, *, sizes):
+    loops, names = over(sizes)
+    inside = [f"{i} + s{k}" for k, i in enumerate(names)]
+    starts = _corner(range(1, len(xs)), sizes, xs[0].shape)
+    return "\n".join([*starts, nest(loops, f"{at('y0', names)} = {at('x0', inside)}")])
+
+
+def dynamic_update_slice(xs, ys, *, over_=False):
+    loops, names = over(xs[1].shape)
+    inside = [f"{i} + s{k}" for k, i in enumerate(names)]
+    starts = _corner(range(2, len(xs)), xs[1].shape, xs[0].shape)
+    return "\n".join(
+        [*_start(over_), *starts, nest(loops, f"{at('y0', inside)} = {at('x1', names)}")]
+    )
+
+
+def _start(over_):
+    return [] if over_ else ["y0[...] = x0"]
+
+
+def take(xs, ys, *, axis):
+    before, n, after = split(xs[0].shape, axis)
+    count = math.prod(xs[1].shape)
+    return (
+        f"x = x0.reshape(({before}, {n}, {after}))\n"
+        f"at = x1.reshape({count})\n"
+        f"y = y0.reshape(({before}, {count}, {after}))\n"
+    ) + nest(
+        [("o", before), ("j", count)],
+        f"k = min(max(np.int64(at[j]), 0), {n - 1})",
+        nest([("i", after)], "y[o, j, i] = x[o, k, i]"),
+    )
+
+
+def _rows(x, indices):
+    """The flat form of indices into the first axes of `x`."""
+    k = int(indices.shape[-1])
+    return (
+        tuple(map(int, x.shape[:k])),
+        math.prod(indices.shape[:-1]),
+        k,
+        math.prod(x.shape[k:]),
+    )
+
+
+def gather_nd(xs, ys):
+    sizes, count, k, rest = _rows(*xs)
+    row = [f"r = r * {n} + min(max(np.int64(at[j, {i}]), 0), {n - 1})" for i, n in enumerate(sizes)]
+    return (
+        f"x = x0.reshape(({math.prod(sizes)}, {rest}))\n"
+        f"at = x1.reshape(({count}, {k}))\n"
+        f"y = y0.reshape(({count}, {rest}))\n"
+    ) + nest([("j", count)], "r = 0", *row, nest([("i", rest)], "y[j, i] = x[r, i]"))
+
+
+def _meet(mode, target, value):
+    """A statement that puts `value` where `target` is."""
+    if mode == "set":
+        return f"{target} = {value}"
+    if mode in ("max", "min"):
+        sign = ">=" if mode == "max" else "<="
+        return f"if not ({target} {sign} {value} or {target} != {target}): {target} = {value}"
+    return f"{target} {'+' if mode == 'add' else '*'}= {value}"
+
+
+def scatter(xs, ys, *, mode, over_=False):
+    sizes, count, k, rest = _rows(xs[0], xs[1])
+    whole = (*xs[1].shape[:-1], *xs[0].shape[k:])
+    row = []
+    for i, n in enumerate(sizes):
+        row.append(f"a = np.int64(at[j, {i}])")
+        row.append(f"if a < 0 or a >= {n}: continue")
+        row.append(f"r = r * {n} + a")
+    updates = "u" if tuple(xs[2].shape) == whole else "np.broadcast_to(x2, {whole}).copy()"
+    lines = [
+        *_start(over_),
+        f"at = x1.reshape(({count}, {k}))",
+        f"y = y0.reshape(({math.prod(sizes)}, {rest}))",
+        f"u = {'x2' if updates == 'u' else updates.format(whole=whole)}.reshape(({count}, {rest}))",
+        nest([("j", count)], "r = 0", *row, nest([("i", rest)], _meet(mode, "y[r, i]", "u[j, i]"))),
+    ]
+    return "\n".join(lines)
+
+
+def gather_along(xs, ys, *, axis):
+    loops, names = over(ys[0].shape)
+    inside = ["k" if i == axis else name for i, name in enumerate(names)]
+    n = xs[0].shape[axis]
+    return nest(
+        loops,
+        f"k = min(max(np.int64({at('x1', names)}), 0), {n - 1})",
+        f"{at('y0', names)} = {at('x0', inside)}",
+    )
+
+
+def scatter_along(xs, ys, *, axis, mode, over_=False):
+    loops, names = over(xs[1].shape)
+    n = xs[0].shape[axis]
+    inside = ["k" if i == axis else name for i, name in enumerate(names)]
+    lead = len(xs[1].shape) - len(xs[2].shape)
+    own = ["0" if m == 1 else i for m, i in zip(xs[2].shape, names[lead:])]
+    body = nest(
+        loops,
+        f"k = np.int64({at('x1', names)})",
+        f"if k < 0 or k >= {n}: continue",
+        _meet(mode, at("y0", inside), at("x2", own)),
+    )
+    return "\n".join([*_start(over_), body])
+
+
+def bitcast(xs, ys, *, dtype):
+    if math.prod(ys[0].shape) == 0:
+        return ""
+    n, m = math.prod(xs[0].shape), math.prod(ys[0].shape)
+    return f"y0.reshape({m})[...] = x0.reshape({n}).view(np.{_scalar(dtype)})"
+
+
+# Reductions and order ---------------------------------------------
+def _groups(shape, axes):
+    """Neighbouring axes of one kind as one: pairs of a length and whether it is reduced."""
+    found = []
+    for i, n in enumerate(shape):
+        if n == 1:
+            continue
+        if found and found[-1][1] == (i in axes):
+            found[-1] = found[-1][0] * int(n), found[-1][1]
+        else:
+            found.append((int(n), i in axes))
+    return found
+
+
+def _bound(dtype, top):
+    kind = np.dtype(dtype).kind
+    if kind == "f":
+        return f"np.{dtype}({'' if top else '-'}np.inf)"
+    if kind == "b":
+        return f"np.bool_({top})"
+    return typed(np.iinfo(dtype).max if top else np.iinfo(dtype).min, dtype)
+
+
+_LARGER = "v if v > {0} or v != v else {0}"
+_SMALLER = "v if v < {0} or v != v else {0}"
+REDUCTIONS = {  # the start, and the next value of {0}, with the element v
+    "reduce_sum": (lambda d: typed(0, d), "{0} + v"),
+    "reduce_prod": (lambda d: typed(1, d), "{0} * v"),
+    "reduce_max": (lambda d: _bound(d, False), _LARGER),
+    "reduce_min": (lambda d: _bound(d, True), _SMALLER),
+    "reduce_any": (lambda d: "False", "{0} | v"),
+    "reduce_all": (lambda d: "True", "{0} & v"),
+}
+
+
+def reduction(name):
+    start_of, step = REDUCTIONS[name]
+
+    def code(xs, ys, *, axes):
+        (x,), dtype = xs, xs[0].dtype
+        groups = _groups(x.shape, axes)
+        loops = [(f"i{k}", n) for k, (n, _) in enumerate(groups)]
+        kept = [i for (i, _), (_, gone) in zip(loops, groups) if not gone]
+        lines = [
+            f"x = x0.reshape({tuple(n for n, _ in groups)})",
+            f"y = y0.reshape({tuple(n for n, gone in groups if not gone)})",
+        ]
+        start, names = start_of(dtype), [i for i, _ in loops]
+        element = f"v = {at('x', names)}"
+        if dtype == "bool":
+            start, element = f"np.bool_({start})", element
+        if groups and not groups[-1][1] and any(gone for _, gone in groups):
+            lines += [f"y[...] = {start}"]
+            target = at("y", kept)
+            lines += [nest(loops, element, f"{target} = {step.format(target)}")]
+            return "\n".join(lines)
+        wide = dtype == "float32" and name in ("reduce_sum", "reduce_prod")
+        outer = [loop for loop, (_, gone) in zip(loops, groups) if not gone]
+        inner = [loop for loop, (_, gone) in zip(loops, groups) if gone]
+        begin = f"a = np.float64({start})" if wide else f"a = {start}"
+        lines += [
+            nest(
+                outer,
+                begin,
+                nest(inner, element, f"a = {step.format('a')}"),
+                f"{at('y', kept)} = a",
+            )
+        ]
+        return "\n".join(lines)
+
+    return code
+
+
+def arg(sign):
+    def code(xs, ys, *, axis):
+        before, n, after = split(xs[0].shape, axis)
+        return (
+            f"x = x0.reshape(({before}, {n}, {after}))\ny = y0.reshape(({before}, {after}))\n"
+        ) + nest(
+            [("o", before), ("i", after)],
+            "best, k = x[o, 0, i], 0",
+            nest(
+                [("j", n)],
+                "v = x[o, j, i]",
+                f"if v {sign} best or (v != v and best == best): best, k = v, j",
+            ),
+            "y[o, i] = k",
+        )
+
+    return code
+
+
+RUNNING = {
+    "cumsum": "a + v",
+    "cumprod": "a * v",
+    "cummax": "v if v > a or v != v else a",
+    "cummin": "v if v < a or v != v else a",
+}
+
+
+def running(name):
+    def code(xs, ys, *, axis, reverse):
+        before, n, after = split(xs[0].shape, axis)
+        shape = (before, n, after)
+        place = f"{n - 1} - j" if reverse else "j"
+        back = f"{n} - j" if reverse else "j - 1"
+        first = n - 1 if reverse else 0
+        return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+            [("o", before)],
+            f"if {n} == 0: continue",
+            nest([("i", after)], f"y[o, {first}, i] = x[o, {first}, i]"),
+            nest(
+                [("j", f"1, {n}"), ("i", after)],
+                f"v, a = x[o, {place}, i], y[o, {back}, i]",
+                f"y[o, {place}, i] = {RUNNING[name]}",
+            ),
+        )
+
+    return code
+
+
+def sort(xs, ys, *, axis):
+    before, n, after = shape = split(xs[0].shape, axis)
+    return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+        [("o", before), ("i", after)], "y[o, :, i] = np.sort(x[o, :, i])"
+    )
+
+
+def argsort(xs, ys, *, axis):
+    before, n, after = shape = split(xs[0].shape, axis)
+    return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+        [("o", before), ("i", after)],
+        "order = np.argsort(x[o, :, i].copy(), kind='mergesort')",
+        nest([("j", n)], "y[o, j, i] = order[j]"),
+    )
+
+
+def top_k(xs, ys, *, k):
+    n = int(xs[0].shape[-1])
+    before = math.prod(xs[0].shape[:-1])
+    return (
+        f"x = x0.reshape(({before}, {n}))\n"
+        f"y, z = y0.reshape(({before}, {k})), y1.reshape(({before}, {k}))\n"
+    ) + nest(
+        [("o", before)],
+        "order = np.argsort(x[o, ::-1].copy(), kind='mergesort')",
+        nest(
+            [("j", k)],
+            f"at = {n - 1} - order[{n - 1} - j]",
+            "z[o, j] = at",
+            "y[o, j] = x[o, at]",
+        ),
+    )
+
+
+# Sums of products ---------------------------------------------
+def dot_general(xs, ys, *, contract, batch):
+    """Matrix products; operands are seen as matrices, or copied where they cannot be."""
+    x, y = xs
+    (cx, cy), (bx, by) = contract, batch
+    back = sorted(range(len(cx)), key=lambda k: cx[k])
+    cx, cy = [cx[k] for k in back], [cy[k] for k in back]
+    free_x = [i for i in range(len(x.shape)) if i not in cx and i not in bx]
+    free_y = [i for i in range(len(y.shape)) if i not in cy and i not in by]
+    size = lambda s, axes: math.prod(int(s.shape[i]) for i in axes)
+    b, m, k, n = size(x, bx), size(x, free_x), size(x, cx), size(y, free_y)
+    if not b * m * k * n:
+        return "y0[...] = 0"
+    lines, a, turned_a = _matrices("x0", x, bx, free_x, cx, "a")
+    more, c, turned_c = _matrices("x1", y, by, cy, free_y, "c")
+    lines += more
+    if np.dtype(x.dtype).kind != "f":
+        left = "a[t, j, i]" if turned_a else "a[t, i, j]"
+        right = "c[t, l, j]" if turned_c else "c[t, j, l]"
+        lines += [f"z = y0.reshape(({b}, {m}, {n}))", "z[...] = 0"]
+        lines += [nest([("t", b), ("i", m), ("j", k), ("l", n)], f"z[t, i, l] += {left} * {right}")]
+        return "\n".join(lines)
+    turn = lambda name, turned: f"{name}.T" if turned else name
+    if b == 1:
+        lines += [f"z = y0.reshape(({m}, {n}))"]
+        lines += [f"np.dot({turn('a[0]', turned_a)}, {turn('c[0]', turned_c)}, z)"]
+        return "\n".join(lines)
+    lines += [f"z = y0.reshape(({b}, {m}, {n}))"]
+    lines += [nest([("t", b)], f"np.dot({turn('a[t]', turned_a)}, {turn('c[t]', turned_c)}, z[t])")]
+    return "\n".join(lines)
+
+
+def _matrices(name, x, batch, rows, columns, into):
+    """Lines that make `x` (batch, rows, columns), or with the last two turned; and which."""
+    long = lambda axes: [i for i in axes if x.shape[i] != 1]
+    natural = [i for i in range(len(x.shape)) if x.shape[i] != 1]
+    size = lambda axes: math.prod(int(x.shape[i]) for i in axes)
+    plain = long([*batch, *rows, *columns]) == natural
+    turned = not plain and long([*batch, *columns, *rows]) == natural
+    shape = (
+        (size(batch), size(columns), size(rows))
+        if turned
+        else (size(batch), size(rows), size(columns))
+    )
+    if plain or turned:
+        return [f"{into} = {name}.reshape({shape})"], into, turned
+    order = [*batch, *rows, *columns]
+    whole = tuple(int(x.shape[i]) for i in order)
+    loops, names = over(whole)
+    inside = [names[order.index(i)] for i in range(len(order))]
+    lines = [
+        f"{into}_ = np.empty({whole}, np.{_scalar(x.dtype)})",
+        nest(loops, f"{at(into + '_', names)} = {at(name, inside)}"),
+        f"{into} = {into}_.reshape({shape})",
+    ]
+    return lines, into, False
+
+
+# Factorizations ---------------------------------------------
+def _each(xs, ys, call, results=1):
+    """A function of `numpy.linalg` for each matrix of a batch."""
+    batch = math.prod(xs[0].shape[:-2])
+    lines = []
+    for name, spec in [(f"x{i}", x) for i, x in enumerate(xs)]:
+        core = tuple(map(int, spec.shape[-2:]))
+        lines.append(f"{name}b = {name}.reshape({(batch, *core)})")
+    for i, spec in enumerate(ys):
+        core = tuple(map(int, spec.shape[len(xs[0].shape) - 2 :]))
+        lines.append(f"y{i}b = y{i}.reshape({(batch, *core)})")
+    return "\n".join(lines) + "\n" + nest([("t", batch)], *call)
+
+
+def linalg(*call):
+    return lambda xs, ys, **_: _each(xs, ys, call)
+
+
+def svd(xs, ys, *, full_matrices, compute_uv):
+    if compute_uv:
+        text = f"y0b[t], y1b[t], y2b[t] = np.linalg.svd(x0b[t], {int(full_matrices)})"
+    else:
+        text = "y0b[t] = np.linalg.svd(x0b[t])[1]"
+    return _each(xs, ys, [text])
+
+
+def triangular_solve(xs, ys, *, lower, adjoint):
+    """By substitution, column by column of the triangle."""
+    n, m = map(int, xs[1].shape[-2:])
+    forward = lower != adjoint
+    row = "i" if forward else f"{n - 1} - i"
+    done = "j" if forward else f"{n - 1} - j"
+    element = "x0b[t, k, r]" if adjoint else "x0b[t, r, k]"
+    return _each(
+        xs,
+        ys,
+        [
+            nest(
+                [("i", n)],
+                f"r = {row}",
+                nest([("c", m)], "y0b[t, r, c] = x1b[t, r, c]"),
+                nest(
+                    [("j", "i")],
+                    f"k = {done}",
+                    f"f = {element}",
+                    nest([("c", m)], "y0b[t, r, c] -= f * y0b[t, k, c]"),
+                ),
+                "f = x0b[t, r, r]",
+                nest([("c", m)], "y0b[t, r, c] /= f"),
+            )
+        ],
+    )
+
+
+def lu(xs, ys):
+    """Rows are swapped so that each pivot is the largest of its column."""
+    m, n = map(int, xs[0].shape[-2:])
+    return _each(
+        xs,
+        ys,
+        [
+            "y0b[t] = x0b[t]",
+            nest([("i", m)], "y2b[t, i] = i"),
+            nest(
+                [("j", min(m, n))],
+                "k = j",
+                nest([("i", f"j + 1, {m}")], "if abs(y0b[t, i, j]) > abs(y0b[t, k, j]): k = i"),
+                "y1b[t, j] = k",
+                "if k != j:",
+                nest(
+                    [("c", n)], "y0b[t, j, c], y0b[t, k, c] = y0b[t, k, c], y0b[t, j, c]"
+                ).replace("for", "    for").replace("\n", "\n    "),
+                "    y2b[t, j], y2b[t, k] = y2b[t, k], y2b[t, j]",
+                "if y0b[t, j, j] == 0: continue",
+                nest(
+                    [("i", f"j + 1, {m}")],
+                    "y0b[t, i, j] /= y0b[t, j, j]",
+                    nest([("c", f"j + 1, {n}")], "y0b[t, i, c] -= y0b[t, i, j] * y0b[t, j, c]"),
+                ),
+            ),
+        ],
+    )  # fmt: skip
+
+
+# Noise ---------------------------------------------
+@numba.extending.intrinsic
+def _product_high(typingctx, x, y):
+    """The upper 64 bits of a product of two."""
+
+    def codegen(context, builder, signature, args):
+        from llvmlite import ir
+
+        wide = ir.IntType(128)
+        product = builder.mul(*[builder.zext(a, wide) for a in args])
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    word = numba.types.uint64
+    return word(word, word), codegen
+
+
+@numba.njit(**JIT)
+def philox(seed, out):
+    """The words that NumPy's `Philox` gives, keyed by a seed (Salmon et al., 2011)."""
+    u = np.uint64
+    n = len(out)
+    for block in range((n + 3) // 4):
+        a, b, c, d = u(block + 1), u(0), u(0), u(0)
+        k, m = u(seed[0]), u(seed[1])
+        for _ in range(10):
+            high_a, low_a = _product_high(u(0xD2E7470EE14C6C93), a), u(0xD2E7470EE14C6C93) * a
+            high_c, low_c = _product_high(u(0xCA5A826395121157), c), u(0xCA5A826395121157) * c
+            a, b, c, d = high_c ^ b ^ k, low_c, high_a ^ d ^ m, low_a
+            k, m = k + u(0x9E3779B97F4A7C15), m + u(0xBB67AE8584CAA73B)
+        at = 4 * block
+        out[at] = a
+        if at + 1 < n:
+            out[at + 1] = b
+        if at + 2 < n:
+            out[at + 2] = c
+        if at + 3 < n:
+            out[at + 3] = d
+
+
+def _words(count, shape):
+    n = math.prod(shape)
+    return [f"w = np.empty({count}, np.uint64)", "philox(x0, w)", f"y = y0.reshape({n})"]
+
+
+def random_bits(xs, ys, *, shape):
+    n = math.prod(shape)
+    return "\n".join([*_words((n + 1) // 2, shape), f"y[...] = w.view(np.uint32)[:{n}]"])
+
+
+def random_uniform(xs, ys, *, shape, dtype):
+    n = math.prod(shape)
+    if dtype == "float64":
+        return "\n".join(
+            [
+                *_words(n, shape),
+                nest([("i", n)], f"y[i] = np.float64(w[i] >> np.uint64(11)) * {2.0**-53!r}"),
+            ]
+        )
+    return "\n".join(
+        [
+            *_words((n + 1) // 2, shape),
+            "v = w.view(np.uint32)",
+            nest([("i", n)], f"y[i] = np.float32(v[i] >> np.uint32(8)) * np.float32({2.0**-24!r})"),
+        ]
+    )
+
+
+def random_normal(xs, ys, *, shape, dtype):
+    """By Box and Muller's transform (1958)."""
+    n = math.prod(shape)
+    return "\n".join(
+        [
+            *_words(n + n % 2, shape),
+            nest(
+                [("i", (n + 1) // 2)],
+                f"u = 1.0 - np.float64(w[2 * i] >> np.uint64(11)) * {2.0**-53!r}",
+                f"v = np.float64(w[2 * i + 1] >> np.uint64(11)) * {2 * math.pi * 2.0**-53!r}",
+                "r = math.sqrt(-2 * math.log(u))",
+                "y[2 * i] = r * math.cos(v)",
+                f"if 2 * i + 1 < {n}: y[2 * i + 1] = r * math.sin(v)",
+            ),
+        ]
+    )
+
+
+def copy(xs, ys):
+    return "y0[...] = x0"
+
+
+TOOLS = {"philox": philox, "numba_njit": numba_njit}
+OVER = {"dynamic_update_slice", "scatter", "scatter_along"}  # which may write over their operand
+CODE = {
+    **{
+        f.__name__: f
+        for f in (
+            reshape, transpose, broadcast_to, iota, pad, reverse, concatenate, dynamic_slice,
+            dynamic_update_slice, take, gather_nd, scatter, gather_along, scatter_along, bitcast,
+            sort, argsort, top_k, dot_general, svd, triangular_solve, lu, random_bits,
+            random_uniform, random_normal, copy,
+        )
+    },
+    "slice": slice_,
+    **{name: reduction(name) for name in REDUCTIONS},
+    "argmax": arg(">"),
+    "argmin": arg("<"),
+    **{name: running(name) for name in RUNNING},
+    "cholesky": linalg("y0b[t] = np.linalg.cholesky(x0b[t])"),
+    "eigh": linalg("y0b[t], y1b[t] = np.linalg.eigh(x0b[t])"),
+    "solve": linalg("y0b[t] = np.linalg.solve(x0b[t], x1b[t])"),
+    "inverse": linalg("y0b[t] = np.linalg.inv(x0b[t])"),
+    "det": linalg("y0b[t] = np.linalg.det(x0b[t])"),
+    "slogdet": linalg("y0b[t], y1b[t] = np.linalg.slogdet(x0b[t])"),
+}  # fmt: skip
+_ = itertools
