@@ -22,7 +22,7 @@ from oneiros.core.primitive import Primitive
 from oneiros.core.spec import spec_of
 from oneiros.core.symbol import Symbol
 
-__all__ = ["plan"]
+__all__ = ["Plan", "Slot", "Value", "plan"]
 
 NUMBERS = (bool, int, float, complex)
 BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
@@ -39,7 +39,7 @@ def plan(graph, kernels, ufuncs, donate=()):
         kernels: A function from target to kernel.
         ufuncs: Primitive to the NumPy ufunc, or sequence of ufuncs, that computes it with `out`.
     """
-    run, lock = _Plan(graph, kernels, ufuncs, donate).function(), threading.Lock()
+    run, lock = Plan(graph, kernels, ufuncs, donate).function(), threading.Lock()
 
     def step(*values):
         with lock:
@@ -49,7 +49,7 @@ def plan(graph, kernels, ufuncs, donate=()):
     return step
 
 
-class _Slot:
+class Slot:
     """Memory: a part of our own (`block`), or what a local name holds."""
 
     def __init__(self, block=None, donated=False, fresh=False, held=()):
@@ -57,7 +57,7 @@ class _Slot:
         self.alive, self.names = 0, []
 
 
-class _Value:
+class Value:
     """Where a value is: an array that is known now, or the source of an expression; and its slot.
 
     `whole` means that it fills its slot from end to end; `base` is what it repeats,
@@ -73,7 +73,7 @@ class _Value:
         return self.slot is None and self.array is not None
 
 
-class _Plan:
+class Plan:
     def __init__(self, graph, kernels, ufuncs, donate=(), into=False):
         self.graph, self.kernels, self.ufuncs, self.into = graph, kernels, ufuncs, into
         self.scope, self.bound, self.lines = {"empty": np.empty}, {}, []
@@ -91,8 +91,8 @@ class _Plan:
         for s in symbols(graph.outputs):
             self.last[id(s)] = len(graph.calls)
         for i, s in enumerate(graph.inputs):
-            slot = _Slot(donated=True) if i in donate else None
-            value = _Value(s.shape, np_dtype(s.dtype), slot, source=f"x{i}", whole=i in donate)
+            slot = Slot(donated=True) if i in donate else None
+            value = Value(s.shape, np_dtype(s.dtype), slot, source=f"x{i}", whole=i in donate)
             if slot is not None:
                 slot.value = value
             self.define(s, value)
@@ -162,7 +162,7 @@ class _Plan:
         if isinstance(x, Symbol):
             return self.values[id(x)]
         array = np.asarray(x, dtype if type(x) in NUMBERS else None)
-        return _Value(array.shape, array.dtype, array=array)
+        return Value(array.shape, array.dtype, array=array)
 
     def define(self, symbol, value):
         self.values[id(symbol)] = value
@@ -189,7 +189,7 @@ class _Plan:
         """An expression for a value, or for an object that the function's globals hold."""
         if isinstance(x, str):
             return x
-        if isinstance(x, _Value):
+        if isinstance(x, Value):
             if x.array is None:
                 return x.source
             x = x.array
@@ -221,13 +221,11 @@ class _Plan:
         """A value in a block of its own."""
         size = math.prod(shape) * dtype.itemsize
         if not size:
-            return _Value(
-                shape, dtype, _Slot(np.empty(0, np.uint8)), np.empty(shape, dtype), whole=True
+            return Value(
+                shape, dtype, Slot(np.empty(0, np.uint8)), np.empty(shape, dtype), whole=True
             )
         block = self.block(size)
-        return _Value(
-            shape, dtype, _Slot(block), block[:size].view(dtype).reshape(shape), whole=True
-        )
+        return Value(shape, dtype, Slot(block), block[:size].view(dtype).reshape(shape), whole=True)
 
     def place(self, y, operands=()):
         """Where to put the value `y`.
@@ -238,7 +236,7 @@ class _Plan:
         """
         shape, dtype = tuple(y.shape), np_dtype(y.dtype)
         if id(y) in self.targets:
-            return _Value(shape, dtype, source=self.targets[id(y)])
+            return Value(shape, dtype, source=self.targets[id(y)])
         escaping = id(y) in self.escaping
         ranked = []
         for x, v in operands:
@@ -252,17 +250,17 @@ class _Plan:
                 ranked.append((v.slot.donated != escaping, len(ranked), v))
         if ranked:
             v = min(ranked, key=lambda r: r[:2])[2]
-            return _Value(shape, dtype, v.slot, v.array, v.source, whole=True)
+            return Value(shape, dtype, v.slot, v.array, v.source, whole=True)
         if not escaping:
             return self.buffer(shape, dtype)
         for slot in self.spare if operands else ():
             if (slot.value.shape, slot.value.dtype) == (shape, dtype):
                 self.spare.remove(slot)
-                return _Value(shape, dtype, slot, source=slot.value.source, whole=True)
-        slot = _Slot(fresh=True)
+                return Value(shape, dtype, slot, source=slot.value.source, whole=True)
+        slot = Slot(fresh=True)
         name = self.name()
         self.line(f"{name} = empty({shape}, {{}})", dtype)
-        return _Value(shape, dtype, slot, source=name, whole=True)
+        return Value(shape, dtype, slot, source=name, whole=True)
 
     # Calls ---------------------------------------------
     def _emit(self, call):
@@ -274,7 +272,7 @@ class _Plan:
                 return self._fold(call)
         rule = VIEWS.get(target) or RULES.get(target)
         if rule is None and target in self.ufuncs:
-            rule = _Plan._elementwise
+            rule = Plan._elementwise
         if target in ALIASES:
             for x, y in zip(call.args, call.outputs):
                 self.define(y, self.operand(x))
@@ -289,7 +287,7 @@ class _Plan:
             made = self.kernels(call.target)(*args, **call.kwargs)
         for y, v in zip(call.outputs, (made,) if call.single else made):
             v = np.asarray(v)
-            self.define(y, _Value(v.shape, v.dtype, array=v))
+            self.define(y, Value(v.shape, v.dtype, array=v))
 
     def _fallback(self, call):
         """A kernel that makes its own arrays, which may share memory with its arguments."""
@@ -297,17 +295,17 @@ class _Plan:
         args = [self._nested(x) for x in call.args]
         for key, value in call.kwargs.items():
             if isinstance(value, Graph):
-                value = _Plan(value, self.kernels, self.ufuncs).function()
+                value = Plan(value, self.kernels, self.ufuncs).function()
             args.append(f"{key}={self._nested(value)}")
         fresh = call.target in FRESH
         held = [] if fresh else [v.slot for v in map(self.operand, symbols(call.args)) if v.slot]
         names, values = [], []
         for y in call.outputs:
-            slot = _Slot(fresh=fresh, held=held)
+            slot = Slot(fresh=fresh, held=held)
             for other in held:
                 other.alive += 1
             names.append(self.name(None if id(y) in self.escaping else slot))
-            values.append(_Value(y.shape, np_dtype(y.dtype), slot, source=names[-1], whole=fresh))
+            values.append(Value(y.shape, np_dtype(y.dtype), slot, source=names[-1], whole=fresh))
         left = names[0] if call.single else ", ".join(names) + ","
         self.line(f"{left} = {{}}({', '.join(args)})", kernel)
         for y, v in zip(call.outputs, values):
@@ -428,9 +426,9 @@ class _Plan:
             if array is None:
                 return None
             whole = v.whole and array.nbytes == v.array.nbytes and array.flags.c_contiguous
-            return _Value(array.shape, array.dtype, v.slot, array, whole=whole)
+            return Value(array.shape, array.dtype, v.slot, array, whole=whole)
         shape = view(np.broadcast_to(np.zeros((), np.int8), v.shape)).shape
-        return _Value(shape, v.dtype, v.slot, source=text.format(v.source))
+        return Value(shape, v.dtype, v.slot, source=text.format(v.source))
 
     def _reshape(self, call):
         (y,), v, shape = (
@@ -440,7 +438,7 @@ class _Plan:
         )
         if v.array is None:
             source = f"{v.source}.reshape({shape})"
-            made = _Value(shape, v.dtype, v.slot, source=source)
+            made = Value(shape, v.dtype, v.slot, source=source)
             if v.slot is not None and self._uses(y) > 1:
                 made.source = self.name()
                 self.lines.append(f"{made.source} = {source}")
@@ -454,7 +452,7 @@ class _Plan:
                 self.line("{}({}, {})", np.copyto, out.array.reshape(v.shape), v)
             return self.define(y, out)
         whole = v.whole and array.flags.c_contiguous
-        return self.define(y, _Value(shape, v.dtype, v.slot, array, whole=whole))
+        return self.define(y, Value(shape, v.dtype, v.slot, array, whole=whole))
 
     def _uses(self, y):
         return sum(s is y for c in self.graph.calls for s in symbols(c.args))
@@ -467,9 +465,9 @@ class _Plan:
             return self.define(y, v)
         if v.array is not None:
             array = np.broadcast_to(v.array, shape)
-            return self.define(y, _Value(shape, v.dtype, v.slot, array, base=base))
+            return self.define(y, Value(shape, v.dtype, v.slot, array, base=base))
         source = f"{self.source(np.broadcast_to)}({v.source}, {shape})"
-        return self.define(y, _Value(shape, v.dtype, v.slot, source=source, base=base))
+        return self.define(y, Value(shape, v.dtype, v.slot, source=source, base=base))
 
     # Contractions and reductions ---------------------------------------------
     def _dot(self, call):
@@ -593,7 +591,7 @@ class _Plan:
         )
         values = [self.operand(x) for x in call.args]
         state, slices, constants = values[:carry], values[carry : carry + xs], values[carry + xs :]
-        step = _Plan(body, self.kernels, self.ufuncs, into=True).function()
+        step = Plan(body, self.kernels, self.ufuncs, into=True).function()
         outs = [self.place(y) for y in call.outputs]
         last, other = outs[:carry], [self.buffer(v.shape, v.dtype) for v in outs[:carry]]
         first, second = (last, other) if length % 2 else (other, last)
@@ -655,11 +653,11 @@ def _view_of(target, params):
 
 
 VIEWS = {
-    p.transpose: _Plan._view,
-    p.slice: _Plan._view,
-    p.reverse: _Plan._view,
-    p.reshape: _Plan._reshape,
-    p.broadcast_to: _Plan._broadcast,
+    p.transpose: Plan._view,
+    p.slice: Plan._view,
+    p.reverse: Plan._view,
+    p.reshape: Plan._reshape,
+    p.broadcast_to: Plan._broadcast,
     p.stop_gradient: lambda plan, call: plan.define(call.outputs[0], plan.operand(call.args[0])),
 }
 ALIASES = {p.barrier, p.with_gradient}
@@ -673,17 +671,17 @@ REDUCTIONS = {
     p.reduce_min: (np.minimum, False),
 }
 RULES = {
-    **dict.fromkeys(REDUCTIONS, _Plan._reduce),
-    **dict.fromkeys((p.floor, p.ceil, p.round, p.trunc), _Plan._rounding),
-    p.select: _Plan._select,
-    p.cast: _Plan._cast,
-    p.dot_general: _Plan._dot,
-    p.argmax: _Plan._arg,
-    p.argmin: _Plan._arg,
-    p.concatenate: _Plan._concatenate,
-    p.take: _Plan._take,
-    p.pad: _Plan._pad,
-    p.scan: _Plan._scan,
+    **dict.fromkeys(REDUCTIONS, Plan._reduce),
+    **dict.fromkeys((p.floor, p.ceil, p.round, p.trunc), Plan._rounding),
+    p.select: Plan._select,
+    p.cast: Plan._cast,
+    p.dot_general: Plan._dot,
+    p.argmax: Plan._arg,
+    p.argmin: Plan._arg,
+    p.concatenate: Plan._concatenate,
+    p.take: Plan._take,
+    p.pad: Plan._pad,
+    p.scan: Plan._scan,
 }
 SPECIAL = {p.erf, p.erfc, p.erfinv, p.lgamma, p.digamma, p.i0e, p.i1e}
 FRESH = {
