@@ -463,7 +463,7 @@ class TensorFlow(backend.Backend):
 
         The batches are gathered on the device by `order`, a permutation of the rows.
         """
-        if compiled.own:
+        if compiled.function is None:
             return False
         flat = (
             emit(compiled.graph, self.kernel_of, line=line)

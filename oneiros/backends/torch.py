@@ -671,6 +671,7 @@ class Torch(backend.Backend):
     native, live, meets_numpy, islands = True, True, False, ISLANDS
     layer_base, stateful_steps, quick_eager = Module, True, True
     module_state, module_call = staticmethod(module_state), staticmethod(module_call)
+    step_words = {"torch": {"no_grad"}}
     pack_module, unpack_module = staticmethod(pack_module), staticmethod(unpack_module)
 
     def kept(self, kind):
@@ -753,6 +754,9 @@ class Torch(backend.Backend):
 
     def compile(self, graph, donate=()):
         return Step(graph, self.raw, donate)
+
+    def is_recording(self):
+        return torch.is_grad_enabled()
 
     def signature_of(self, values):
         found = []

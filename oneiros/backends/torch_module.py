@@ -76,7 +76,7 @@ class Module(torch.nn.Module):
     def zero_grad(self, set_to_none=True):
         """Forget the derivatives that `backward` left."""
         for v in self.trainable_variables:
-            g = storage(v)
+            g = storage(v) if STACK.top is None else v.value
             if set_to_none or g.grad is None:
                 g.grad = None
             else:

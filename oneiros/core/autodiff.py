@@ -28,15 +28,17 @@ def is_differentiable(x):
     return isinstance(x, Symbol) and x.dtype in _DIFFERENTIABLE
 
 
-def gradient(outputs, cotangents, wrt):
+def gradient(outputs, cotangents, wrt, missing=None):
     """Symbols for the sums of `cotangents` times d `outputs` / d `wrt`.
 
     Args:
         outputs: Symbols of the open trace.
         cotangents: One symbol or array for each output, or None for zero.
         wrt: Symbols to differentiate by.
+        missing: A function of shape and dtype for what `outputs` do not depend on; zeros if None.
     """
-    calls = list(current_trace().calls)
+    missing, frozen = missing or zeros, current_trace().frozen
+    calls = [call for call in current_trace().calls if call not in frozen]
     needs = {id(w) for w in wrt}
     active = []
     for call in calls:
@@ -62,7 +64,7 @@ def gradient(outputs, cotangents, wrt):
         for x, gx in zip(call.args, _cotangents(call, g)):
             if gx is not None and id(x) in needs and is_differentiable(x):
                 pending.setdefault(id(x), []).append(gx)
-    return [_total(pending[id(w)]) if id(w) in pending else zeros(w.shape, w.dtype) for w in wrt]
+    return [_total(pending[id(w)]) if id(w) in pending else missing(w.shape, w.dtype) for w in wrt]
 
 
 class Slope:

@@ -59,6 +59,7 @@ class Backend:
     live = False  # whether a variable's value, once read, changes when the variable is assigned
     layer_base = None  # a further base class of `Layer`: its own bases are the framework's modules
     stateful_steps = False  # whether a user's own `train_step(data)` changes the variables itself
+    step_words = None  # module to names that a step of the user's own may use and be traced
     quick_eager = False  # whether a first eager call of an op costs no more than later ones
     islands = {}  # name of a composite op that the backend differentiates itself: how
     fused = {}  # name of a composite op that eager calls compile whole: how many arrays come first
@@ -142,6 +143,10 @@ class Backend:
     def compile_function(self, function, specs, donate=()):
         """A flat function of this backend's arrays, compiled by the framework."""
         raise NotImplementedError(f"backend '{self.name}' compiles graphs only")
+
+    def is_recording(self):
+        """Whether the framework keeps what its derivatives need of the calls made now."""
+        return True
 
     def whole(self, function):
         """A user's `function(data)`, which reads and assigns variables itself, made fast."""

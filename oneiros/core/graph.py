@@ -40,6 +40,7 @@ class Trace:
     """
 
     abstract = False  # whether only shapes are wanted
+    frozen = frozenset()  # calls through which no derivative flows
 
     def __init__(self, keep=()):
         self.keep, self.calls, self.memo, self.outer = keep, [], {}, None

@@ -95,6 +95,15 @@ class Symbol:
     def name(self, value):
         self._name = value
 
+    def backward(self):
+        """In a traced step of the user's own: give its weights their derivatives, as `grad`."""
+        from oneiros.core.graph import current_trace
+
+        differentiate = getattr(current_trace(), "backward", None)
+        if differentiate is None:
+            raise Untraceable(f"{self!r} has no value; `backward` needs a real array")
+        differentiate(self)
+
     def __len__(self):
         if not self.shape:
             raise TypeError("a symbolic array of rank 0 has no length")

@@ -350,7 +350,7 @@ def _results_function(model, variables):
 def float_of(v):
     """A scalar log as a Python float; anything else as it is."""
     if hasattr(v, "shape") and not v.shape:
-        return float(v)
+        return float(backend.to_numpy(v))
     if hasattr(v, "numpy") or hasattr(v, "__array__") and not isinstance(v, (int, float)):
         v = np.asarray(v)
         return float(v) if v.size == 1 else v

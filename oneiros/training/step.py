@@ -14,13 +14,14 @@ import warnings
 import numpy as np
 
 from oneiros.core import backend, tree
-from oneiros.core.autodiff import gradient
+from oneiros.core.autodiff import gradient, is_differentiable
 from oneiros.core.dtypes import np_dtype
-from oneiros.core.graph import Graph, Trace
+from oneiros.core.graph import STACK, Graph, Trace
 from oneiros.core.op import array
 from oneiros.core.scopes import StatelessScope
 from oneiros.core.spec import Spec, dtype_name
-from oneiros.core.symbol import Symbol
+from oneiros.core.symbol import Symbol, Untraceable
+from oneiros.training.own_code import plain_settings
 from oneiros.utils import pack_x_y_sample_weight
 
 __all__ = ["State", "StepFunction", "predict_step", "test_step", "train_step"]
@@ -165,9 +166,11 @@ class StepFunction:
         """The compiled step for a batch with these flat arrays: `_Compiled`."""
         key = tuple((x.shape, x.dtype) for x in leaves)
         found = self.made.get(key)
-        if found is None:
+        if found is None or found.is_stale():
             specs = [Spec(tuple(x.shape), _device_dtype(x.dtype)) for x in leaves]
-            found = self.made[key] = _Compiled(self, state, specs, structure)
+            own = backend.current().stateful_steps and _overridden(self.model, f"{self.kind}_step")
+            found = (_Own if own else _Compiled)(self, state, specs, structure)
+            self.made[key] = found
         return found
 
     def body(self, variables, values, batch, differentiate):
@@ -209,18 +212,11 @@ class _Compiled:
         self.donate = tuple(position[i] for i in self.write)
         self.specs, self.extra = specs, None
         self.graph, self.walks = None, {}
-        engine = backend.current()
-        self.own = engine.stateful_steps and _overridden(owner.model, f"{owner.kind}_step")
-        if self.own:
-            step = getattr(owner.model, f"{owner.kind}_step")
-            self.step = step if owner.eager else engine.whole(step)
-            if owner.model.jit_compile is True and self.step == step:
-                warnings.warn(
-                    f"model '{owner.model.name}': jit_compile=True changes nothing for a "
-                    f"{owner.kind}_step of its own on backend '{engine.name}', which runs op by op",
-                    stacklevel=2,
-                )
-            return
+        self.prepare(backend.current())
+
+    def prepare(self, engine):
+        """Trace and compile the step."""
+        owner = self.owner
         if owner.eager or owner.kind == "train" and _overridden(owner.model, "train_step"):
             self.function, self.flat = None, self._native()
             if not owner.eager:
@@ -239,6 +235,10 @@ class _Compiled:
                 self.function = engine.compile(self.graph, donate=self.donate)
                 if owner.model.jit_compile is True and hasattr(self.function, "jit"):
                     self.function.jit = True
+
+    def is_stale(self):
+        """Whether it was traced for other settings of the model."""
+        return False
 
     def _try_native(self, engine, error):
         try:
@@ -276,21 +276,13 @@ class _Compiled:
         values = [v for g in GROUPS if g in self.owner.changing for v in new[g]]
         return [*values, *[array(v) for v in tree.flatten(extra) if v is not None]]
 
-    def _trace(self):
-        variables = self.state.variables
-        with Trace(backend.current().kept(self.owner.kind)) as t:
+    def _trace(self, kind=Trace):
+        with kind(backend.current().kept(self.owner.kind)) as t:
             inputs = [Symbol(self.state.flat[i].shape, self.state.flat[i].dtype) for i in self.read]
             leaves = [Symbol(s.shape, s.dtype) for s in self.specs]
             batch = _packed(self.structure, leaves)
 
-            def differentiate(forward, trainable):
-                loss, rest = forward(trainable)
-                if not isinstance(loss, Symbol):
-                    loss = _constant_symbol(loss)
-                one = np.ones((), np_dtype(loss.dtype))
-                return gradient([loss], [one], trainable), rest
-
-            new, extra = self.owner.body(variables, self._values(inputs), batch, differentiate)
+            new, extra = self._traced(self._values(inputs), batch)
             outputs = [
                 y if isinstance(y, Symbol) else _constant_symbol(y)
                 for y in self._outputs(new, extra)
@@ -301,6 +293,18 @@ class _Compiled:
                 f"the traced step holds symbols of another trace: {graph.captured[:3]}"
             )
         return graph
+
+    def _traced(self, values, batch):
+        """New values of the variables, and what the step gives beside them, as symbols."""
+
+        def differentiate(forward, trainable):
+            loss, rest = forward(trainable)
+            if not isinstance(loss, Symbol):
+                loss = _constant_symbol(loss)
+            one = np.ones((), np_dtype(loss.dtype))
+            return gradient([loss], [one], trainable), rest
+
+        return self.owner.body(self.state.variables, values, batch, differentiate)
 
     def _native(self):
         """The step as a function on the framework's own arrays."""
@@ -318,18 +322,6 @@ class _Compiled:
 
     def run(self, leaves):
         """Take one step: the state moves on, what else the step gives is returned in its structure."""
-        if self.own:
-            from oneiros.layers.base import CONTEXT
-
-            # the user's own step reads and assigns variables
-            self.state.release()
-            batch = _packed(self.structure, map(backend.to_array, leaves))
-            CONTEXT.walks = self.walks
-            try:
-                made = self.step(pack_x_y_sample_weight(*batch))
-            finally:
-                CONTEXT.walks = None
-            return _unnested(made) if self.owner.kind != "predict" else made
         values = self.state.take()
         args = [values[i] for i in self.read]
         made = (self.function or self.flat)(*args, *leaves)
@@ -342,6 +334,117 @@ class _Compiled:
         if self.extra is None:
             return None
         return _packed(self.extra, values)
+
+
+class _Own(_Compiled):
+    """A `train_step(data)` of the user's own, which reads and assigns the variables itself.
+
+    It is traced where its code allows that, and else run as the backend runs it.
+    """
+
+    def prepare(self, engine):
+        owner = self.owner
+        self.step = getattr(owner.model, f"{owner.kind}_step")
+        self.settings = self.function = self.flat = None
+        if engine.step_words is not None and not owner.eager:
+            self.settings = plain_settings(self.step, engine.step_words)
+        if self.settings is not None:
+            try:
+                graph = self._trace(_Taped)
+                self.function, self.graph = engine.compile(graph, donate=self.donate), graph
+            except Exception as error:  # it needs values, or is wrong, which running it will say
+                _log.info("model '%s': its step is not traced: %s", owner.model.name, error)
+        if self.function is not None:
+            if owner.model.jit_compile is True:
+                self.function.jit = True
+            return
+        self.step = self.step if owner.eager else engine.whole(self.step)
+        if owner.model.jit_compile is True and not owner.eager and engine.step_words is not None:
+            warnings.warn(
+                f"model '{owner.model.name}': jit_compile=True changes nothing for a "
+                f"{owner.kind}_step of its own on backend '{engine.name}', which runs op by op",
+                stacklevel=2,
+            )
+
+    def _traced(self, values, batch):
+        model, variables = self.owner.model, self.state.variables
+        STACK.top.sources = [v for v in values["trainable"] if is_differentiable(v)]
+        with StatelessScope(_pairs(variables, values), collect_losses=True) as scope:
+            scope.values = _Known(scope.values)
+            made = self.step(pack_x_y_sample_weight(*batch))
+            new = {g: [scope.get_current_value(v) for v in variables[g]] for g in values}
+            if {*scope.values} - {id(v) for v in self.state.flat}:
+                raise Untraceable("it assigns variables that are none of the model's state")
+            for g in values.keys() - self.owner.changing:
+                if any(a is not b for a, b in zip(new[g], values[g])):
+                    raise Untraceable(f"it assigns {g} variables")
+            if self.owner.kind != "predict":
+                made = _unnested(made)
+                if _same(made, _unnested(model.get_metrics_result())):
+                    made = None  # the results of metrics are found when somebody reads them
+        return new, made
+
+    def is_stale(self):
+        model, settings = self.owner.model, self.settings or {}
+        return any(getattr(model, k, None) != v for k, v in settings.items())
+
+    def run(self, leaves):
+        if self.function is not None:
+            return super().run(leaves)
+        from oneiros.layers.base import CONTEXT
+
+        self.state.release()
+        batch = _packed(self.structure, map(backend.to_array, leaves))
+        CONTEXT.walks = self.walks
+        try:
+            made = self.step(pack_x_y_sample_weight(*batch))
+        finally:
+            CONTEXT.walks = None
+        return _unnested(made) if self.owner.kind != "predict" else made
+
+
+class _Known(dict):
+    """The values of variables in a traced step of the user's own, which reads no others."""
+
+    def get(self, key, default=None):
+        if key not in self:
+            raise Untraceable("it reads a variable that is none of the model's state")
+        return self[key]
+
+
+class _Taped(Trace):
+    """A trace in which weights get derivatives as PyTorch gives them: `loss.backward()`, `.grad`.
+
+    Attributes:
+        sources: The symbols of the weights.
+    """
+
+    def __init__(self, keep=()):
+        super().__init__(keep)
+        self.frozen, self.memos = set(), {True: self.memo, False: {}}
+
+    def record(self, target, args, params):
+        self.memo = self.memos[backend.current().is_recording()]
+        return super().record(target, args, params)
+
+    def add(self, target, args, params, specs):
+        made = super().add(target, args, params, specs)
+        if not backend.current().is_recording():
+            self.frozen.add(self.calls[-1])
+        return made
+
+    def backward(self, loss):
+        if loss.shape or not all(hasattr(w, "grad") for w in self.sources):
+            raise Untraceable("`backward` is traced for a scalar, after `zero_grad`")
+        one = np.ones((), np_dtype(loss.dtype))
+        made = gradient([loss], [one], self.sources, missing=lambda shape, dtype: None)
+        for w, g in zip(self.sources, made):
+            w.grad = g if w.grad is None or g is None else w.grad + g
+
+
+def _same(made, results):
+    """Whether a step's logs are these results, symbol for symbol."""
+    return made.keys() == results.keys() and all(made[k] is results[k] for k in made)
 
 
 def _packed(structure, leaves):
