@@ -1,0 +1,34 @@
+"""Deeplearning4j: steps run on ND4J's engine, in a JVM within this process; eager work is NumPy's.
+
+A step is straight-line Python, one line for each call of the engine (`dl4j_plan`, `dl4j_kernels`).
+What the engine lacks or gets wrong is one line of NumPy on the same memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+from oneiros.backends import dl4j_setup
+from oneiros.backends.dl4j_kernels import RULES
+from oneiros.backends.dl4j_plan import Steps, steps
+from oneiros.backends.engine import Engine, plain
+from oneiros.backends.numpy import UFUNCS, quiet
+from oneiros.core import primitives as p
+
+__all__ = ["BACKEND"]
+
+dl4j_setup.jars()  # an ImportError where they are not there
+
+
+class DL4J(Engine):
+    """Arrays are `np.ndarray`; training is by the traced step alone, on ND4J's engine."""
+
+    def compile(self, graph, donate=()):
+        step = steps(plain(graph), self.lowered, self.raw, UFUNCS, donate)
+        self.tell(step.in_numpy)
+        return quiet(step)
+
+
+VIEWS = (p.transpose, p.slice, p.reverse, p.reshape, p.broadcast_to)
+BACKEND = DL4J("dl4j", {**RULES, p.reshape: Steps._reshape})
+_ = math, VIEWS
