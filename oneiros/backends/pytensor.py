@@ -12,6 +12,7 @@ import contextlib
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,14 @@ with _cache_folder():
     import pytensor
 
 from pytensor.compile.mode import Mode
-from pytensor.graph.destroyhandler import DestroyHandler
-from pytensor.graph.features import NoOutputFromInplace
-from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter, dfs_rewriter
-from pytensor.link.numba.linker import NumbaLinker
+from pytensor.graph.rewriting.basic import SequentialGraphRewriter, dfs_rewriter
 from pytensor.tensor.basic import constant
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.rewriting import elemwise as rewriting
 
-from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, tensor_type
+from oneiros.backends.pytensor_linker import Linker
+from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, dot, tensor_type
+from oneiros.backends.pytensor_fusion import WrittenLoops
 from oneiros.backends.pytensor_scalars import ELEMENTWISE, Scalar, expression
 
 __all__ = ["BACKEND"]
@@ -71,7 +71,7 @@ class PyTensor(Engine):
         specs += [y.spec for y in call.outputs]
         if any(s.dtype not in DTYPES for s in specs):
             return False
-        if name in CODE:
+        if name in CODE or call.target is p.dot_general:
             return True
         own = _own_dtype(call)
         return expression(name, own, call.outputs[0].dtype) is not None
@@ -83,21 +83,21 @@ class PyTensor(Engine):
         hidden = list(lowering.arrays)
         inputs = [pytensor.In(v, borrow=True, mutable=i in donate) for i, v in enumerate(variables)]
         inputs += [pytensor.In(v, borrow=True) for v in hidden]
-        with pytensor.config.change_flags(numba__fastmath=False, numba__cache=True):
-            function = pytensor.function(
-                inputs, outputs, mode=MODE, trust_input=True,
-                accept_inplace=True, on_unused_input="ignore",
-            )
+        function = pytensor.function(
+            inputs, outputs, mode=MODE, trust_input=True, accept_inplace=True,
+            on_unused_input="ignore",
+        )  # fmt: skip
         return runner(function, list(lowering.arrays.values()))
 
 
 def runner(function, arrays):
     """A function of the inputs, which are made what the compiled code was made for."""
-    compiled = function.vm.jit_fn
+    compiled, lock = function.vm.jit_fn, threading.Lock()
 
     def run(*values):
         values = [x if x.flags.carray else np.array(x, order="C") for x in values]
-        return list(compiled(*values, *arrays))
+        with lock:  # the memory of what is between is one
+            return compiled(*values, *arrays)
 
     run.function = function
     return run
@@ -143,6 +143,8 @@ class Lowering:
             return [self.elementwise(call)]
         if target is p.broadcast_to and self.spread_of(call):
             return [None]
+        if target is p.dot_general:
+            return [self.dot(call)]
         args = [self.variable(x) for x in call.args]
         outs = [y.spec for y in call.outputs]
         params = dict(call.kwargs)
@@ -154,10 +156,43 @@ class Lowering:
             over = False
             params.pop("over_")
         source = CODE[name](specs, outs, **params)
-        made = Kernel(name, source, outs, over)(*args, return_list=True)
+        made = Kernel(name, source, outs, ((0, 0),) if over else ())(*args, return_list=True)
         if name not in ALIASES:
             self.fresh.update(id(y) for y in call.outputs)
         return made
+
+    def dot(self, call):
+        """A product of matrices; operands are seen as such, turned or not, or copied."""
+        (z,), (x, y) = call.outputs, map(self.variable, call.args)
+        (cx, cy), (bx, by) = call.kwargs["contract"], call.kwargs["batch"]
+        free_x, free_y = (
+            [i for i in range(v.type.ndim) if i not in c and i not in b]
+            for v, c, b in ((x, cx, bx), (y, cy, by))
+        )
+        ways = []
+        for lead in (cx, cy):  # summed axes in the order of one operand or the other
+            order = sorted(range(len(cx)), key=lambda k: lead[k])
+            kx, ky = [cx[k] for k in order], [cy[k] for k in order]
+            a, c = matrix_of(x, bx, free_x, kx), matrix_of(y, by, ky, free_y)
+            ways.append(((a[0] is not None) + (c[0] is not None), a, c))
+        _, a, c = min(ways, key=lambda way: way[0])
+        operands = []
+        for v, (order, shape, _) in ((x, a), (y, c)):
+            if order is not None:
+                whole = [v.type.shape[i] for i in order]
+                v = self.kernel("transpose", [v], whole, order=order)
+            operands.append(self.kernel("reshape", [v], shape))
+        shape = tuple(operands[0].type.shape[:-2])
+        rows = operands[0].type.shape[-1 if a[2] else -2]
+        columns = operands[1].type.shape[-2 if c[2] else -1]
+        inner = operands[0].type.shape[-2 if a[2] else -1]
+        own, out = x.type.dtype, Spec((*shape, rows, columns), x.type.dtype)
+        if not math.prod((*shape, rows, columns, inner)):
+            return self.kernel("broadcast_to", [constant(np.zeros((), own))], z.shape)
+        source = dot(own, bool(shape), (a[2], c[2]))
+        made = Kernel("dot", source, [out])(*operands)
+        self.fresh.add(id(z))
+        return self.kernel("reshape", [made], z.shape)
 
     def is_last(self, s):
         """Whether a value is memory that nothing else reads."""
@@ -181,9 +216,12 @@ class Lowering:
         return self.kernel("reshape", [v], (1,) * (rank - len(shape)) + shape)
 
     def kernel(self, name, args, shape, **params):
-        out = Spec(tuple(shape), args[0].type.dtype)
+        shape = tuple(map(int, shape))
+        if name == "reshape" and shape == args[0].type.shape:
+            return args[0]
+        out = Spec(shape, args[0].type.dtype)
         specs = [Spec(v.type.shape, v.type.dtype) for v in args]
-        params = {"shape": tuple(shape)} if name in ("reshape", "broadcast_to") else params
+        params = {"shape": shape} if name in ("reshape", "broadcast_to") else params
         return Kernel(name, CODE[name](specs, [out], **params), [out])(*args)
 
     def elementwise(self, call):
@@ -237,25 +275,30 @@ class Lowering:
         return self.kernel("copy", [v], v.type.shape)
 
 
+def matrix_of(v, batch, rows, columns):
+    """How `v` is a stack of matrices: the order to copy its axes in or None, shape, if turned."""
+    shape = v.type.shape
+    size = lambda axes: math.prod(shape[i] for i in axes)
+    stack = (size(batch),) if size(batch) != 1 else ()
+    long = lambda *axes: [i for i in (*batch, *axes) if shape[i] != 1]
+    natural = [i for i, n in enumerate(shape) if n != 1]
+    if long(*rows, *columns) != natural and long(*columns, *rows) == natural:
+        return None, (*stack, size(columns), size(rows)), True
+    order = (*batch, *rows, *columns)
+    plain = long(*rows, *columns) == natural
+    return None if plain else order, (*stack, size(rows), size(columns)), False
+
+
 # What PyTensor does with a graph ---------------------------------------------
-class _Destroy(GraphRewriter):
-    """Lets ops that follow write over their operands."""
-
-    def add_requirements(self, fgraph):
-        fgraph.attach_feature(DestroyHandler())
-        fgraph.attach_feature(NoOutputFromInplace())
-
-    def apply(self, fgraph):
-        pass
-
-
 REWRITES = SequentialGraphRewriter(
     rewriting.FusionOptimizer(),
     dfs_rewriter(rewriting.local_useless_composite_outputs),
     dfs_rewriter(rewriting.local_inline_composite_constants, ignore_newtrees=True),
     rewriting.InplaceElemwiseOptimizer(),
+    WrittenLoops(),
 )
-MODE = Mode(NumbaLinker(), REWRITES)
+MODE = Mode(Linker(), REWRITES)
 LOWERED = {t: t.name for t in (*ELEMENTWISE, *(getattr(p, n) for n in CODE if hasattr(p, n)))}
+LOWERED[p.dot_general] = "dot"
 BACKEND = PyTensor("pytensor", LOWERED)
 _ = broadcast_shapes, Graph

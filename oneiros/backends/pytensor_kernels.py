@@ -7,24 +7,24 @@ numba. All arrays are C-contiguous: what NumPy sees as another view is copied, b
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
+import warnings
 
 import numba
 import numpy as np
+from numba.core import cgutils
+from numba.np import arrayobj
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.cache import compile_numba_function_src
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
 from pytensor.tensor.type import TensorType
 
 from oneiros.backends import numpy_windows
-from oneiros.backends.pytensor_scalars import HELPERS
+from oneiros.backends.pytensor_scalars import HELPERS, JIT, literal, scalar
 from oneiros.core.spec import Spec
 
 __all__ = ["CODE", "Kernel", "at", "nest", "tensor_type"]
 
-JIT = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums may be taken in any order; NaN stays NaN
 
 
@@ -37,18 +37,22 @@ class Kernel(Op):
 
     Args:
         name: The primitive's name.
-        source: Its code: the body of a function of x0, x1, ... that fills y0, y1, ...
-        outs: The results' specs.
-        over: Whether the first operand is written over and is the first result.
+        source: Its code: the body of a function of x0, x1, ... that fills y0, y1, ...; None for a
+            reshape.
+        outs: The results' specs; further ones than are asked for are memory to work in.
+        over: Pairs of a result and the operand that it is written over.
+        fast: Whether sums may be taken in any order.
+        parts: Pairs of a name in the source and a function that compiles what it calls.
     """
 
-    __props__ = ("name", "source", "shapes", "over")
+    __props__ = ("name", "source", "shapes", "over", "fast", "parts")
 
-    def __init__(self, name, source, outs, over=False):
-        self.name, self.source, self.over = name, source, over
-        self.shapes = tuple((s.dtype, tuple(s.shape)) for s in outs)
+    def __init__(self, name, source, outs, over=(), fast=True, parts=()):
+        self.name, self.source, self.over, self.fast = name, source, over, fast
+        self.shapes = tuple((s.dtype, tuple(map(int, s.shape))) for s in outs)
+        self.parts = tuple(parts)
         if over:
-            self.destroy_map = {0: [0]}
+            self.destroy_map = {y: [x] for y, x in over}
         if source is None:
             self.view_map = {0: [0]}
 
@@ -56,36 +60,108 @@ class Kernel(Op):
         return Apply(self, list(inputs), [tensor_type(Spec(s, d))() for d, s in self.shapes])
 
     def perform(self, node, inputs, output_storage):
-        raise NotImplementedError(f"'{self.name}' is for compiled graphs only")
+        made = [inputs[dict(self.over)[i]] if i in dict(self.over) else np.empty(shape, dtype)
+                for i, (dtype, shape) in enumerate(self.shapes)]  # fmt: skip
+        self.function(node)(*inputs, *[y for i, y in enumerate(made) if i not in dict(self.over)])
+        for cell, y in zip(output_storage, made):
+            cell[0] = y
+
+    def compiled(self, node):
+        """The function of the operands and the results that are not written over, by numba."""
+        written = dict(self.over)
+        types = [array_type(v.type.dtype, v.type.ndim) for v in node.inputs]
+        names = [f"x{i}" for i in range(len(types))]
+        lines = []
+        for i, (dtype, shape) in enumerate(self.shapes):
+            if i in written:
+                lines.append(f"y{i} = x{written[i]}")
+            else:
+                names.append(f"y{i}")
+                types.append(array_type(dtype, len(shape)))
+        lines += self.source.splitlines()
+        return compiled(self.name, names, lines, types, self.fast, self.parts)
 
     def __str__(self):
         return self.name
 
 
-@register_funcify_and_cache_key(Kernel)
-def _funcify(op, node, **_):
-    source = _function(op, len(node.inputs))
-    scope = {**HELPERS, **TOOLS}
-    function = compile_numba_function_src(source, op.name, scope)
-    key = hashlib.sha256(f"{source} oneiros 1".encode()).hexdigest()
-    return numba.njit(fastmath=FAST, **JIT)(function), key
+def array_type(dtype, rank):
+    return numba.types.Array(numba.from_dtype(np.dtype(dtype)), rank, "C")
 
 
-def _function(op, count):
-    names = ", ".join(f"x{i}" for i in range(count))
-    if op.source is None:
-        return f"def {op.name}({names}):\n    return x0.reshape({op.shapes[0][1]})\n"
-    lines = [f"def {op.name}({names}):"]
-    for i, (dtype, shape) in enumerate(op.shapes):
-        made = "x0" if op.over and not i else f"np.empty({shape}, np.{_scalar(dtype)})"
-        lines.append(f"    y{i} = {made}")
-    lines += ["    " + line for line in op.source.splitlines()]
-    lines.append(f"    return {', '.join(f'y{i}' for i in range(len(op.shapes)))}")
-    return "\n".join(lines) + "\n"
+class _Apart(numba.core.compiler.Compiler):
+    """Compiles functions whose arguments share no memory, as far as they write into it."""
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        flags = flags.copy()
+        flags.noalias = True
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
 
-def _scalar(dtype):
-    return "bool_" if dtype == "bool" else dtype
+MADE = {}  # key to the compiled function
+
+
+def compiled(name, names, lines, types, fast=True, parts=()):
+    """The function with these lines, from the cache on disk if it is there.
+
+    `parts` are pairs of a name that the lines use and a compiled function.
+    """
+    source = f"def {name}({', '.join(names)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
+    inner = [(n, f.key) for n, f in parts]
+    key = hashlib.sha256(f"{source} {types} {fast} {inner} oneiros 4".encode()).hexdigest()
+    if key not in MADE:
+        scope = {"__name__": __name__, **HELPERS, **TOOLS, **dict(parts)}
+        function = compile_numba_function_src(source, name, scope, cache_key=key)
+        options = {"error_model": "numpy", "fastmath": FAST if fast else False, "cache": True}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numba's advice on performance
+            signature = numba.types.void(*types)
+            made = numba.njit(signature, pipeline_class=_Apart, **options)(function)
+        made.key, MADE[key] = key, made
+    return MADE[key]
+
+
+@numba.extending.intrinsic
+def seen(typingctx, x, shape):
+    """The C-contiguous array `x` in another shape, without a share in its memory's life."""
+    rank = len(shape)
+    kind = numba.types.Array(x.dtype, rank, "C")
+
+    def codegen(context, builder, signature, args):
+        sizes = cgutils.unpack_tuple(builder, args[1], rank)
+        data = arrayobj.make_array(signature.args[0])(context, builder, args[0]).data
+        return _array(context, builder, kind, data, sizes)
+
+    return kind(x, shape), codegen
+
+
+@numba.extending.intrinsic
+def row(typingctx, x, i):
+    """The part `x[i]` of a C-contiguous array, an array also where it has no axes."""
+    kind = numba.types.Array(x.dtype, x.ndim - 1, "C")
+
+    def codegen(context, builder, signature, args):
+        whole = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+        sizes = cgutils.unpack_tuple(builder, whole.shape, x.ndim)[1:]
+        offset = args[1]
+        for n in sizes:
+            offset = builder.mul(offset, n)
+        return _array(context, builder, kind, builder.gep(whole.data, [offset]), sizes)
+
+    return kind(x, numba.types.intp), codegen
+
+
+def _array(context, builder, kind, data, sizes):
+    word = context.get_value_type(numba.types.intp)
+    width = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    strides, step = [], word(width)
+    for n in reversed(sizes):
+        strides.insert(0, step)
+        step = builder.mul(step, n)
+    made = arrayobj.make_array(kind)(context, builder)
+    sizes = [builder.sext(n, word) if n.type != word else n for n in sizes]
+    arrayobj.populate_array(made, data, sizes, strides, word(width), None)
+    return made._getvalue()
 
 
 # Writing code ---------------------------------------------
@@ -107,12 +183,6 @@ def over(shape, prefix="i"):
     """Loops over a shape, and their indices."""
     names = [f"{prefix}{k}" for k in range(len(shape))]
     return list(zip(names, shape)), names
-
-
-def typed(value, dtype):
-    """A number as source."""
-    value = np.asarray(value).item()
-    return f"np.{_scalar(dtype)}({value!r})"
 
 
 def split(shape, axis):
@@ -159,7 +229,7 @@ def pad(xs, ys, *, widths, value):
     loops, names = over([k.stop - k.start for k in kept])
     source = [_affine(i, 1, k.start) for i, k in zip(names, kept)]
     target = [_affine(i, s.step or 1, s.start) for i, s in zip(names, places)]
-    fill = f"y0[...] = {typed(value, ys[0].dtype)}"
+    fill = f"y0[...] = {literal(value, ys[0].dtype)}"
     return f"{fill}\n" + nest(loops, f"{at('y0', target)} = {at('x0', source)}")
 
 
@@ -212,9 +282,9 @@ def take(xs, ys, *, axis):
     before, n, after = split(xs[0].shape, axis)
     count = math.prod(xs[1].shape)
     return (
-        f"x = x0.reshape(({before}, {n}, {after}))\n"
-        f"at = x1.reshape({count})\n"
-        f"y = y0.reshape(({before}, {count}, {after}))\n"
+        f"x = seen(x0, ({before}, {n}, {after}))\n"
+        f"at = seen(x1, ({count},))\n"
+        f"y = seen(y0, ({before}, {count}, {after}))\n"
     ) + nest(
         [("o", before), ("j", count)],
         f"k = min(max(np.int64(at[j]), 0), {n - 1})",
@@ -237,9 +307,9 @@ def gather_nd(xs, ys):
     sizes, count, k, rest = _rows(*xs)
     row = [f"r = r * {n} + min(max(np.int64(at[j, {i}]), 0), {n - 1})" for i, n in enumerate(sizes)]
     return (
-        f"x = x0.reshape(({math.prod(sizes)}, {rest}))\n"
-        f"at = x1.reshape(({count}, {k}))\n"
-        f"y = y0.reshape(({count}, {rest}))\n"
+        f"x = seen(x0, ({math.prod(sizes)}, {rest}))\n"
+        f"at = seen(x1, ({count}, {k}))\n"
+        f"y = seen(y0, ({count}, {rest}))\n"
     ) + nest([("j", count)], "r = 0", *row, nest([("i", rest)], "y[j, i] = x[r, i]"))
 
 
@@ -264,9 +334,9 @@ def scatter(xs, ys, *, mode, over_=False):
     updates = "u" if tuple(xs[2].shape) == whole else "np.broadcast_to(x2, {whole}).copy()"
     lines = [
         *_start(over_),
-        f"at = x1.reshape(({count}, {k}))",
-        f"y = y0.reshape(({math.prod(sizes)}, {rest}))",
-        f"u = {'x2' if updates == 'u' else updates.format(whole=whole)}.reshape(({count}, {rest}))",
+        f"at = seen(x1, ({count}, {k}))",
+        f"y = seen(y0, ({math.prod(sizes)}, {rest}))",
+        f"u = seen({'x2' if updates == 'u' else updates.format(whole=whole)}, ({count}, {rest}))",
         nest([("j", count)], "r = 0", *row, nest([("i", rest)], _meet(mode, "y[r, i]", "u[j, i]"))),
     ]
     return "\n".join(lines)
@@ -302,7 +372,7 @@ def bitcast(xs, ys, *, dtype):
     if math.prod(ys[0].shape) == 0:
         return ""
     n, m = math.prod(xs[0].shape), math.prod(ys[0].shape)
-    return f"y0.reshape({m})[...] = x0.reshape({n}).view(np.{_scalar(dtype)})"
+    return f"seen(y0, ({m},))[...] = seen(x0, ({n},)).view(np.{scalar(dtype)})"
 
 
 # Reductions and order ---------------------------------------------
@@ -325,14 +395,14 @@ def _bound(dtype, top):
         return f"np.{dtype}({'' if top else '-'}np.inf)"
     if kind == "b":
         return f"np.bool_({top})"
-    return typed(np.iinfo(dtype).max if top else np.iinfo(dtype).min, dtype)
+    return literal(np.iinfo(dtype).max if top else np.iinfo(dtype).min, dtype)
 
 
 _LARGER = "v if v > {0} or v != v else {0}"
 _SMALLER = "v if v < {0} or v != v else {0}"
 REDUCTIONS = {  # the start, and the next value of {0}, with the element v
-    "reduce_sum": (lambda d: typed(0, d), "{0} + v"),
-    "reduce_prod": (lambda d: typed(1, d), "{0} * v"),
+    "reduce_sum": (lambda d: literal(0, d), "{0} + v"),
+    "reduce_prod": (lambda d: literal(1, d), "{0} * v"),
     "reduce_max": (lambda d: _bound(d, False), _LARGER),
     "reduce_min": (lambda d: _bound(d, True), _SMALLER),
     "reduce_any": (lambda d: "False", "{0} | v"),
@@ -349,8 +419,8 @@ def reduction(name):
         loops = [(f"i{k}", n) for k, (n, _) in enumerate(groups)]
         kept = [i for (i, _), (_, gone) in zip(loops, groups) if not gone]
         lines = [
-            f"x = x0.reshape({tuple(n for n, _ in groups)})",
-            f"y = y0.reshape({tuple(n for n, gone in groups if not gone)})",
+            f"x = seen(x0, {tuple(n for n, _ in groups)})",
+            f"y = seen(y0, {tuple(n for n, gone in groups if not gone)})",
         ]
         start, names = start_of(dtype), [i for i, _ in loops]
         element = f"v = {at('x', names)}"
@@ -382,7 +452,7 @@ def arg(sign):
     def code(xs, ys, *, axis):
         before, n, after = split(xs[0].shape, axis)
         return (
-            f"x = x0.reshape(({before}, {n}, {after}))\ny = y0.reshape(({before}, {after}))\n"
+            f"x = seen(x0, ({before}, {n}, {after}))\ny = seen(y0, ({before}, {after}))\n"
         ) + nest(
             [("o", before), ("i", after)],
             "best, k = x[o, 0, i], 0",
@@ -412,7 +482,7 @@ def running(name):
         place = f"{n - 1} - j" if reverse else "j"
         back = f"{n} - j" if reverse else "j - 1"
         first = n - 1 if reverse else 0
-        return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+        return f"x, y = seen(x0, {shape}), seen(y0, {shape})\n" + nest(
             [("o", before)],
             f"if {n} == 0: continue",
             nest([("i", after)], f"y[o, {first}, i] = x[o, {first}, i]"),
@@ -428,14 +498,14 @@ def running(name):
 
 def sort(xs, ys, *, axis):
     before, n, after = shape = split(xs[0].shape, axis)
-    return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+    return f"x, y = seen(x0, {shape}), seen(y0, {shape})\n" + nest(
         [("o", before), ("i", after)], "y[o, :, i] = np.sort(x[o, :, i])"
     )
 
 
 def argsort(xs, ys, *, axis):
     before, n, after = shape = split(xs[0].shape, axis)
-    return f"x, y = x0.reshape({shape}), y0.reshape({shape})\n" + nest(
+    return f"x, y = seen(x0, {shape}), seen(y0, {shape})\n" + nest(
         [("o", before), ("i", after)],
         "order = np.argsort(x[o, :, i].copy(), kind='mergesort')",
         nest([("j", n)], "y[o, j, i] = order[j]"),
@@ -446,8 +516,8 @@ def top_k(xs, ys, *, k):
     n = int(xs[0].shape[-1])
     before = math.prod(xs[0].shape[:-1])
     return (
-        f"x = x0.reshape(({before}, {n}))\n"
-        f"y, z = y0.reshape(({before}, {k})), y1.reshape(({before}, {k}))\n"
+        f"x = seen(x0, ({before}, {n}))\n"
+        f"y, z = seen(y0, ({before}, {k})), seen(y1, ({before}, {k}))\n"
     ) + nest(
         [("o", before)],
         "order = np.argsort(x[o, ::-1].copy(), kind='mergesort')",
@@ -461,61 +531,21 @@ def top_k(xs, ys, *, k):
 
 
 # Sums of products ---------------------------------------------
-def dot_general(xs, ys, *, contract, batch):
-    """Matrix products; operands are seen as matrices, or copied where they cannot be."""
-    x, y = xs
-    (cx, cy), (bx, by) = contract, batch
-    back = sorted(range(len(cx)), key=lambda k: cx[k])
-    cx, cy = [cx[k] for k in back], [cy[k] for k in back]
-    free_x = [i for i in range(len(x.shape)) if i not in cx and i not in bx]
-    free_y = [i for i in range(len(y.shape)) if i not in cy and i not in by]
-    size = lambda s, axes: math.prod(int(s.shape[i]) for i in axes)
-    b, m, k, n = size(x, bx), size(x, free_x), size(x, cx), size(y, free_y)
-    if not b * m * k * n:
-        return "y0[...] = 0"
-    lines, a, turned_a = _matrices("x0", x, bx, free_x, cx, "a")
-    more, c, turned_c = _matrices("x1", y, by, cy, free_y, "c")
-    lines += more
-    if np.dtype(x.dtype).kind != "f":
-        left = "a[t, j, i]" if turned_a else "a[t, i, j]"
-        right = "c[t, l, j]" if turned_c else "c[t, j, l]"
-        lines += [f"z = y0.reshape(({b}, {m}, {n}))", "z[...] = 0"]
-        lines += [nest([("t", b), ("i", m), ("j", k), ("l", n)], f"z[t, i, l] += {left} * {right}")]
-        return "\n".join(lines)
-    turn = lambda name, turned: f"{name}.T" if turned else name
-    if b == 1:
-        lines += [f"z = y0.reshape(({m}, {n}))"]
-        lines += [f"np.dot({turn('a[0]', turned_a)}, {turn('c[0]', turned_c)}, z)"]
-        return "\n".join(lines)
-    lines += [f"z = y0.reshape(({b}, {m}, {n}))"]
-    lines += [nest([("t", b)], f"np.dot({turn('a[t]', turned_a)}, {turn('c[t]', turned_c)}, z[t])")]
-    return "\n".join(lines)
-
-
-def _matrices(name, x, batch, rows, columns, into):
-    """Lines that make `x` (batch, rows, columns), or with the last two turned; and which."""
-    long = lambda axes: [i for i in axes if x.shape[i] != 1]
-    natural = [i for i in range(len(x.shape)) if x.shape[i] != 1]
-    size = lambda axes: math.prod(int(x.shape[i]) for i in axes)
-    plain = long([*batch, *rows, *columns]) == natural
-    turned = not plain and long([*batch, *columns, *rows]) == natural
-    shape = (
-        (size(batch), size(columns), size(rows))
-        if turned
-        else (size(batch), size(rows), size(columns))
-    )
-    if plain or turned:
-        return [f"{into} = {name}.reshape({shape})"], into, turned
-    order = [*batch, *rows, *columns]
-    whole = tuple(int(x.shape[i]) for i in order)
-    loops, names = over(whole)
-    inside = [names[order.index(i)] for i in range(len(order))]
-    lines = [
-        f"{into}_ = np.empty({whole}, np.{_scalar(x.dtype)})",
-        nest(loops, f"{at(into + '_', names)} = {at(name, inside)}"),
-        f"{into} = {into}_.reshape({shape})",
-    ]
-    return lines, into, False
+def dot(dtype, batched, turned):
+    """The code of a product of matrices, or of stacks of them; either may be given turned."""
+    at, lead = ("[t]", "t, ") if batched else ("", "")
+    a, c = (f"x{i}{at}{'.T' if t else ''}" for i, t in enumerate(turned))
+    if np.dtype(dtype).kind == "f":
+        lines = f"np.dot({a}, {c}, y0{at})"
+    else:
+        left, right = (f"{lead}{'j, i' if turned[0] else 'i, j'}",
+                       f"{lead}{'k, j' if turned[1] else 'j, k'}")  # fmt: skip
+        lines = f"y0{at}[...] = 0\n" + nest(
+            [("i", "y0.shape[-2]"), ("j", f"x0.shape[{-2 if turned[0] else -1}]"),
+             ("k", "y0.shape[-1]")],
+            f"y0[{lead}i, k] += x0[{left}] * x1[{right}]",
+        )  # fmt: skip
+    return nest([("t", "y0.shape[0]")], lines) if batched else lines
 
 
 # Factorizations ---------------------------------------------
@@ -525,10 +555,10 @@ def _each(xs, ys, call, results=1):
     lines = []
     for name, spec in [(f"x{i}", x) for i, x in enumerate(xs)]:
         core = tuple(map(int, spec.shape[-2:]))
-        lines.append(f"{name}b = {name}.reshape({(batch, *core)})")
+        lines.append(f"{name}b = seen({name}, {(batch, *core)})")
     for i, spec in enumerate(ys):
         core = tuple(map(int, spec.shape[len(xs[0].shape) - 2 :]))
-        lines.append(f"y{i}b = y{i}.reshape({(batch, *core)})")
+        lines.append(f"y{i}b = seen(y{i}, {(batch, *core)})")
     return "\n".join(lines) + "\n" + nest([("t", batch)], *call)
 
 
@@ -643,7 +673,7 @@ def philox(seed, out):
 
 def _words(count, shape):
     n = math.prod(shape)
-    return [f"w = np.empty({count}, np.uint64)", "philox(x0, w)", f"y = y0.reshape({n})"]
+    return [f"w = np.empty({count}, np.uint64)", "philox(x0, w)", f"y = seen(y0, ({n},))"]
 
 
 def random_bits(xs, ys, *, shape):
@@ -691,7 +721,7 @@ def copy(xs, ys):
     return "y0[...] = x0"
 
 
-TOOLS = {"philox": philox, "numba_njit": numba_njit}
+TOOLS = {"philox": philox, "seen": seen, "row": row}
 OVER = {"dynamic_update_slice", "scatter", "scatter_along"}  # which may write over their operand
 CODE = {
     **{
@@ -699,7 +729,7 @@ CODE = {
         for f in (
             reshape, transpose, broadcast_to, iota, pad, reverse, concatenate, dynamic_slice,
             dynamic_update_slice, take, gather_nd, scatter, gather_along, scatter_along, bitcast,
-            sort, argsort, top_k, dot_general, svd, triangular_solve, lu, random_bits,
+            sort, argsort, top_k, svd, triangular_solve, lu, random_bits,
             random_uniform, random_normal, copy,
         )
     },
@@ -715,4 +745,3 @@ CODE = {
     "det": linalg("y0b[t] = np.linalg.det(x0b[t])"),
     "slogdet": linalg("y0b[t], y1b[t] = np.linalg.slogdet(x0b[t])"),
 }  # fmt: skip
-_ = itertools

@@ -7,18 +7,16 @@ them become vector instructions.
 
 from __future__ import annotations
 
-import hashlib
 import math
+import re
 
 import numba
 import numpy as np
-from pytensor.link.numba.cache import compile_numba_function_src
-from pytensor.link.numba.dispatch.basic import direct_cast, register_funcify_and_cache_key
 from pytensor.scalar.basic import ScalarOp, get_scalar_type
 
 from oneiros.core import primitives as p
 
-__all__ = ["ELEMENTWISE", "HELPERS", "JIT", "Scalar"]
+__all__ = ["ELEMENTWISE", "HELPERS", "JIT", "Scalar", "expression", "literal", "scalar"]
 
 JIT = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 FLOATS, INTS = ("float32", "float64"), ("int8", "int16", "int32", "int64")
@@ -152,7 +150,8 @@ def int_power(x, n):
 HELPERS = {
     "np": np,
     "math": math,
-    "direct_cast": direct_cast,
+    "inf": math.inf,
+    "nan": math.nan,
     **{f.__name__: f for f in (exp32, sigmoid32, tanh32, erfinv, digamma, trigamma, int_power)},
 }
 
@@ -278,19 +277,24 @@ class Scalar(ScalarOp):
     def impl(self, *inputs):
         raise NotImplementedError(f"'{self.name}' is for compiled loops only")
 
+    def source(self, names):
+        """What it computes of the variables called `names`."""
+        name, dtype, out = self.key
+        words = dict(zip("xyz", names)) | {
+            "X": f"np.{scalar(dtype)}",
+            "W - 1": str(8 * np.dtype(dtype).itemsize - 1),
+            "W": str(8 * np.dtype(dtype).itemsize),
+        }
+        text = expression(name, dtype, out)
+        text = re.sub(r"(?<![\w.])(W - 1|[xyzXW])(?!\w)", lambda m: words[m[1]], text)
+        return f"np.{scalar(out)}({text})"
 
-@register_funcify_and_cache_key(Scalar)
-def _funcify(op, node, **_):
-    name, dtype, out = op.key
-    names = ", ".join("xyz"[: len(node.inputs)])
-    text = expression(name, dtype, out)
-    source = f"def {name}_({names}):\n    return direct_cast({text}, T)\n"
-    scope = {
-        **HELPERS,
-        "T": np.dtype(out),
-        "X": np.dtype(dtype).type,
-        "W": 8 * np.dtype(dtype).itemsize,
-    }
-    function = compile_numba_function_src(source, f"{name}_", scope)
-    key = hashlib.sha256(f"{op.key} {source} oneiros 1".encode()).hexdigest()
-    return numba.njit(**JIT)(function), key
+
+def scalar(dtype):
+    """A dtype's name among those of NumPy's scalars."""
+    return "bool_" if dtype == "bool" else str(dtype)
+
+
+def literal(value, dtype):
+    """A number as source."""
+    return f"np.{scalar(dtype)}({np.asarray(value).item()!r})"
