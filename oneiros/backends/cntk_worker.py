@@ -444,10 +444,15 @@ def dot_general(out, x, y, contract, batch):
     right = fitted(right, [y.shape[i] for i in order], matrix)
     times = C.times_transpose if rows_last else C.times
     if lead:
-        made = C.unpack_batch(times(C.to_batch(left), C.to_batch(right)))
+        made = unpacked(times(C.to_batch(left), C.to_batch(right)), (b, m, n))
     else:
         made = times(left, right)
     return fitted(made, (*lead, m, n), out.shape)
+
+
+def unpacked(v, shape):
+    """`v` without its batch axis, whose length CNTK forgets."""
+    return C.reshape(C.unpack_batch(v), tuple(shape))
 
 
 def fitted(v, shape, wanted):
@@ -463,14 +468,13 @@ def correlate(v, shape, kernel, window, strides, groups):
     n = len(strides)
     x = C.transpose(v, (0, n + 1, *range(1, n + 1)))
     kernel = C.transpose(kernel, (n + 1, n, *range(n)))
-    made = C.unpack_batch(
-        C.convolution(kernel, C.to_batch(x), strides=tuple(strides), auto_padding=[False],
-                      groups=groups)
-    )  # fmt: skip
+    spatial = [(m - w) // s + 1 for m, w, s in zip(shape[1:], window, strides)]
+    made = C.convolution(kernel, C.to_batch(x), strides=tuple(strides), auto_padding=[False],
+                         groups=groups)  # fmt: skip
+    made = unpacked(made, (shape[0], window[-1], *spatial))
     made = C.transpose(made, (0, *range(2, n + 2), 1))
     if rank == 1:
-        spatial = (shape[2] - window[1]) // strides[1] + 1
-        made = C.reshape(made, (shape[0], spatial, window[-1]))
+        made = C.reshape(made, (shape[0], spatial[1], window[-1]))
     return made
 
 
