@@ -28,13 +28,19 @@ ONCE = [
     "engines:mlp",
     *(f"memory:{name}" for name in ("steps", "fits", "models", "predict")),
 ]
+OWN = [f"fit_own:{name}" for name in ("mlp", "cnn", "lstm")]  # with a `train_step` of the user's
+OWN_ON = ("torch", "tensorflow")
+# Backends over engines that Keras does not have are raced against the numpy backend, in wall time:
+# part of the work is another process's, or the engine's own threads'.
+ENGINES = ("pytensor", "cntk", "dl4j")
+OF_ENGINES = {"fit", "predict", "predict_one", "first_step", "memory"}
 SMOKE = ("mlp", "dense", "add", "softmax", "package", "dense100", "steps", "predict")
 LEFT_OUT = {"numpy": ("cnn", "cnn_wide", "lstm", "transformer")}  # by names of cases
 
 UNITS = {
     **dict.fromkeys(("save", "load", "save_weights", "load_weights"), "ms"),
     **dict.fromkeys(("import", "build", "first_step", "script"), "ms"),
-    **dict.fromkeys(("fit", "evaluate", "predict", "train_on_batch"), "us a step"),
+    **dict.fromkeys(("fit", "fit_own", "evaluate", "predict", "train_on_batch"), "us a step"),
     "memory": "KiB more",
     "engines": "imported",
     "difference": "of losses",
@@ -61,9 +67,12 @@ EVERYWHERE = [
 ]
 # What PyTorch and TensorFlow share.
 FITS = [
-    Bar(f"fit:{name}", most, of)
-    for name in ("cnn", "lstm", "transformer")
-    for most, of in ((0.75, "keras"), (1, "by hand"))
+    *(Bar(case, 1.1, "by hand") for case in OWN),
+    *(
+        Bar(f"fit:{name}", most, of)
+        for name in ("cnn", "lstm", "transformer")
+        for most, of in ((0.75, "keras"), (1, "by hand"))
+    ),
 ]
 BARS = {
     "jax": [
@@ -90,6 +99,12 @@ BARS = {
     ],
     "tensorflow": [Bar("fit:mlp", 0.3, "keras"), Bar("fit:mlp", 0.6, "by hand"), *FITS],
     "numpy": [Bar("fit:mlp", 1.5, "by hand")],
+    "pytensor": [
+        Bar("fit:mlp", 1.2, "numpy"),
+        *(Bar(f"fit:{m}", 1, "numpy") for m in MODELS[1:4:2]),
+    ],
+    "dl4j": [Bar("fit:mlp", 1.5, "numpy"), Bar("fit:cnn", 1, "numpy")],
+    "cntk": [Bar("fit:mlp", 6, "numpy"), Bar("fit:cnn", 1, "numpy")],
 }
 
 
@@ -97,16 +112,32 @@ def unit_of(case):
     return UNITS.get(case.split(":")[0], "us")
 
 
+def clock_of(backend):
+    return "wall" if backend in ENGINES else "cpu"
+
+
+def contenders_of(backend):
+    """Who is raced on a backend; "numpy" is Oneiros on that backend."""
+    return ("numpy", "oneiros") if backend in ENGINES else ("keras", "by hand", "oneiros")
+
+
 def cases_of(backend):
     """The lines of living cases, the fresh ones and those that run once, for a backend."""
     out = LEFT_OUT.get(backend, ())
 
     def kept(cases):
-        return [c for c in cases if c.split(":")[1] not in out]
+        rows = (c.split(":") for c in cases)
+        return [
+            f"{kind}:{name}"
+            for kind, name in rows
+            if name not in out and (backend not in ENGINES or kind in OF_ENGINES)
+        ]
 
-    return list(filter(None, map(kept, LIVING))), kept(FRESH), kept(ONCE)
+    living = [*LIVING, OWN] if backend in OWN_ON else LIVING
+    return list(filter(None, map(kept, living))), kept(FRESH), kept(ONCE)
 
 
 def bars_of(backend, case=None):
-    bars = [*BARS.get(backend, ()), *EVERYWHERE]
+    everywhere = [b for b in EVERYWHERE if backend not in ENGINES or b.case == "memory:steps"]
+    bars = [*BARS.get(backend, ()), *everywhere]
     return bars if case is None else [b for b in bars if b.case == case]

@@ -79,7 +79,11 @@ def build(keras, name):
 
 def compiled(keras, name):
     """`build(keras, name)`, ready to train."""
-    model = build(keras, name)
+    return ready(keras, build(keras, name))
+
+
+def ready(keras, model):
+    """The model, compiled as all are."""
     model.compile(
         keras.optimizers.Adam(LEARNING_RATE),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -6,10 +6,10 @@ import os
 import platform
 from pathlib import Path
 
-from bars import bars_of, unit_of
+from bars import bars_of, clock_of, contenders_of, unit_of
 
 HERE = Path(__file__).resolve().parent
-CONTENDERS = ("keras", "by hand", "oneiros")
+HEADINGS = {"keras": "Keras", "oneiros": "Oneiros", "numpy": "on numpy"}
 PLAIN = ("memory", "engines", "difference", "dispatch")  # kinds that no share is told of
 
 
@@ -26,19 +26,19 @@ def cell(result, clock="cpu"):
     return number(least) if least == median else f"{number(least)} ({number(median)})"
 
 
-def value(results, contender):
+def value(results, contender, clock="cpu"):
     """What counts: the least of the rounds."""
-    return results.get(contender, {}).get("least_cpu")
+    return results.get(contender, {}).get(f"least_{clock}")
 
 
-def share(case, results, other, contender="oneiros"):
+def share(case, results, other, contender="oneiros", clock="cpu"):
     """The time of one contender as a share of another's."""
-    mine, theirs = (value(results, c) for c in (contender, other))
+    mine, theirs = (value(results, c, clock) for c in (contender, other))
     return mine / theirs if mine and theirs and not case.startswith(PLAIN) else None
 
 
 def line(backend, case, results):
-    cells = [f"{c} {cell(r)}" for c, r in results.items()]
+    cells = [f"{c} {cell(r, clock_of(backend))}" for c, r in results.items()]
     print(f"{backend} {case} [{unit_of(case)}]  {'  '.join(cells)}", flush=True)
 
 
@@ -47,8 +47,10 @@ def verdicts(backend, case, results):
     for bar in bars_of(backend, case):
         if case.startswith("difference"):
             found = value(results, bar.of)
+        elif bar.of:
+            found = share(case, results, bar.of, clock=clock_of(backend))
         else:
-            found = share(case, results, bar.of) if bar.of else value(results, "oneiros")
+            found = value(results, "oneiros")
         if found is not None:
             yield bar, found, found <= bar.limit
 
@@ -87,9 +89,13 @@ def notes(results):
 
 def table(backend, results, clock="cpu", only_with_bars=False):
     """A Markdown table of least (median) times, Oneiros's shares of the least, and the bars."""
+    everyone = contenders_of(backend)
+    others = [c for c in everyone if c != "oneiros"]
+    headings = [HEADINGS.get(c, c) for c in (*everyone, *others)]
+    headings[len(everyone) :] = [f"of {h.removeprefix('on ')}" for h in headings[len(everyone) :]]
     lines = [
-        "| | unit | Keras | by hand | Oneiros | of Keras | of by hand | at most |",
-        "|---|---|--:|--:|--:|--:|--:|---|",
+        f"| | unit | {' | '.join(headings)} | at most |",
+        f"|---|---|{'--:|' * len(headings)}---|",
     ]
     for case, found in results.items():
         marks = [
@@ -97,8 +103,8 @@ def table(backend, results, clock="cpu", only_with_bars=False):
         ]
         if only_with_bars and not marks:
             continue
-        cells = [cell(found[c], clock) for c in CONTENDERS]
-        shares = [share(case, found, other) for other in ("keras", "by hand")]
+        cells = [cell(found[c], clock) for c in everyone]
+        shares = [share(case, found, other, clock=clock_of(backend)) for other in others]
         shares = ["" if s is None else f"{s:.2f}" for s in shares]
         kind, name = case.split(":")
         lines.append(
@@ -131,7 +137,8 @@ backend named; by hand is a loop written for it without a library (`loops_*.py`)
 columns Keras and Oneiros are what a call costs over the framework's own function, which is the column
 by hand. `import` by hand is the framework alone; `script` imports, builds and takes a step; `memory`
 is what 20,000 steps or 200 fits add, and the peak of `predict` over a generator less its result;
-`engines` is how many other frameworks are imported; `difference` is how far losses are from Oneiros's."""
+`engines` is how many other frameworks are imported; `difference` is how far losses are from Oneiros's.
+PyTensor, CNTK and Deeplearning4j are raced against the numpy backend, in wall time."""
 
 
 def write(backend, results, rounds, load, anew=True):
@@ -150,10 +157,11 @@ def pages(known):
     readme = []
     for name, run in known.items():
         about = f"{run['machine']}; at least {run['rounds']} rounds."
-        parts += [f"## {name}", about, table(name, run["results"]), *notes(run["results"])]
-        if any("least_wall" in r["oneiros"] for r in run["results"].values()):
+        clock = clock_of(name)
+        parts += [f"## {name}", about, table(name, run["results"], clock), *notes(run["results"])]
+        if clock == "cpu" and any("least_wall" in r["oneiros"] for r in run["results"].values()):
             parts += ["Wall times:", table(name, run["results"], "wall")]
-        readme += [f"On {name}. {about}", table(name, run["results"], only_with_bars=True)]
+        readme += [f"On {name}. {about}", table(name, run["results"], clock, only_with_bars=True)]
     (HERE / "results.md").write_text("\n\n".join(parts) + "\n")
     chart(known, HERE / "results.png")
     page = (HERE.parent / "README.md").read_text()

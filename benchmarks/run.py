@@ -21,9 +21,9 @@ import time
 
 import cases as worker_side
 import report
-from bars import ONCE, SMOKE, cases_of, unit_of
+from bars import ONCE, SMOKE, cases_of, contenders_of, unit_of
 
-CONTENDERS = ("keras", "by hand", "oneiros")
+CONTENDERS = ("keras", "by hand", "oneiros", "numpy")
 SCALES = {"ms": 1e3, "KiB more": 1, "imported": 1, "of losses": 1}
 
 
@@ -31,16 +31,19 @@ class Worker:
     """A contender in its own process, asleep until a line asks for something."""
 
     def __init__(self, contender, race):
+        backend = race.backend
+        if contender == "numpy":
+            contender, backend = "oneiros", "numpy"
         environment = {
             **os.environ,
             "PYTHONDONTWRITEBYTECODE": "",  # imports are measured as users have them
-            "KERAS_BACKEND": race.backend,
-            "ONEIROS_BACKEND": race.backend,
+            "KERAS_BACKEND": backend,
+            "ONEIROS_BACKEND": backend,
             "JAX_PLATFORMS": "cpu",
             "CUDA_VISIBLE_DEVICES": "",
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         }
-        command = [sys.executable, __file__, "--worker", contender, "--backend", race.backend]
+        command = [sys.executable, __file__, "--worker", contender, "--backend", backend]
         self.process = subprocess.Popen(
             [*command, *["--smoke"] * race.small],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -117,7 +120,8 @@ class Race:
     def told(self, case, answers):
         expected = answers.get("oneiros", [{}])[-1].get("values")
         results = {c: summary(case, a, expected) for c, a in answers.items()}
-        results = {c: results.get(c, {"missing": "not asked for"}) for c in CONTENDERS}
+        everyone = contenders_of(self.backend)
+        results = {c: results.get(c, {"missing": "not asked for"}) for c in everyone}
         self.heard(self.backend, case, results)
         return results
 
@@ -156,21 +160,21 @@ def main():
         return worker_side.work(options.worker, options.backend[0], options.smoke)
     rounds, only = 1 if options.smoke else options.rounds, tuple(options.only)
     # Keras goes through the same lines as Oneiros, and takes a minute for them.
-    contenders = options.contenders or CONTENDERS[options.smoke :]
 
     def wanted(case):
         return case.startswith(only) and (not options.smoke or case.split(":")[1] in SMOKE)
 
     missed = []
     for backend in options.backend:
-        load = os.getloadavg()[0]
+        load, everyone = os.getloadavg()[0], contenders_of(backend)
+        contenders = options.contenders or everyone[options.smoke and everyone[0] == "keras" :]
         race = Race(backend, contenders, options.core, rounds, options.smoke, report.line)
         living, fresh, once = cases_of(backend)
         living = [kept for line in living if (kept := list(filter(wanted, line)))]
         results = race.run(living, list(filter(wanted, fresh)), list(filter(wanted, once)))
         print(*report.notes(results), sep="\n")
         missed += [] if options.smoke else report.bars(backend, results)
-        everything = only == ("",) and set(contenders) == set(CONTENDERS)
+        everything = only == ("",) and set(contenders) == set(everyone)
         if options.write or everything and not options.smoke:
             report.write(backend, results, rounds, load, anew=everything)
     print(f"{len(missed)} bars missed")
