@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oneiros.backends.engine import Engine
+from oneiros.backends.engine import Engine, plain
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.graph import Graph, symbols
@@ -42,13 +42,16 @@ def _cache_folder():
 with _cache_folder():
     import pytensor
 
+from pytensor.compile.aliasing import Supervisor
 from pytensor.compile.mode import Mode
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import SequentialGraphRewriter, dfs_rewriter
 from pytensor.tensor.basic import constant
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.rewriting import elemwise as rewriting
 
 from oneiros.backends.pytensor_linker import Linker
+from oneiros.backends.pytensor_loops import LOOPS, Control
 from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, dot, tensor_type
 from oneiros.backends.pytensor_fusion import WrittenLoops
 from oneiros.backends.pytensor_scalars import ELEMENTWISE, Scalar, expression
@@ -67,11 +70,14 @@ class PyTensor(Engine):
         name = call.target.name
         if call.target not in self.lowered:
             return False
+        bodies = [v for v in call.kwargs.values() if isinstance(v, Graph)]
+        if not all(self.takes(c) for body in bodies for c in simple(body).calls):
+            return False
         specs = [spec_of(x) for x in call.args if type(x) not in NUMBERS]
         specs += [y.spec for y in call.outputs]
         if any(s.dtype not in DTYPES for s in specs):
             return False
-        if name in CODE or call.target is p.dot_general:
+        if bodies or name in CODE or call.target is p.dot_general:
             return True
         own = _own_dtype(call)
         return expression(name, own, call.outputs[0].dtype) is not None
@@ -101,6 +107,24 @@ def runner(function, arrays):
 
     run.function = function
     return run
+
+
+def simple(body):
+    """An inner graph without calls that only name values: made once, and kept with it."""
+    if "_plain" not in body.__dict__:
+        body._plain = plain(body)
+    return body._plain
+
+
+def inner(body):
+    """An inner graph as PyTensor's, rewritten; its nodes in order; and its constant arrays."""
+    variables = [tensor_type(s)() for s in body.inputs]
+    lowering = Lowering(simple(body), variables)
+    outputs = lowering.outputs()
+    fgraph = FunctionGraph([*variables, *lowering.arrays], outputs, clone=False)
+    fgraph.attach_feature(Supervisor(fgraph.inputs))
+    REWRITES.rewrite(fgraph)
+    return (fgraph, fgraph.toposort()), list(lowering.arrays.values())
 
 
 def _own_dtype(call):
@@ -145,6 +169,8 @@ class Lowering:
             return [None]
         if target is p.dot_general:
             return [self.dot(call)]
+        if name in LOOPS:
+            return self.control(call)
         args = [self.variable(x) for x in call.args]
         outs = [y.spec for y in call.outputs]
         params = dict(call.kwargs)
@@ -160,6 +186,20 @@ class Lowering:
         if name not in ALIASES:
             self.fresh.update(id(y) for y in call.outputs)
         return made
+
+    def control(self, call):
+        params = dict(call.kwargs)
+        bodies = [v for v in params.values() if isinstance(v, Graph)]
+        params = {k: v for k, v in params.items() if not isinstance(v, Graph)}
+        if "xs" in params:
+            params["slices"] = params.pop("xs")
+        made = [inner(b) for b in bodies]
+        args = [self.variable(x) for x in call.args]
+        args += [self.variable(x) for _, arrays in made for x in arrays]
+        outs, extra = [y.spec for y in call.outputs], [arrays for _, arrays in made]
+        self.fresh.update(id(y) for y in call.outputs)
+        op = Control(call.target.name, [b for b, _ in made], params, outs, extra)
+        return op(*args, return_list=True)
 
     def dot(self, call):
         """A product of matrices; operands are seen as such, turned or not, or copied."""
@@ -299,6 +339,6 @@ REWRITES = SequentialGraphRewriter(
 )
 MODE = Mode(Linker(), REWRITES)
 LOWERED = {t: t.name for t in (*ELEMENTWISE, *(getattr(p, n) for n in CODE if hasattr(p, n)))}
-LOWERED[p.dot_general] = "dot"
+LOWERED |= {t: t.name for t in (p.dot_general, *(getattr(p, n) for n in LOOPS))}
 BACKEND = PyTensor("pytensor", LOWERED)
 _ = broadcast_shapes, Graph

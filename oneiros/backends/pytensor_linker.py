@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from pytensor.compile.ops import DeepCopyOp
-from pytensor.graph.basic import Constant
 from pytensor.link.basic import JITLinker
-
-from oneiros.backends.pytensor_kernels import Kernel
-from oneiros.backends.pytensor_scalars import literal
 
 __all__ = ["Linker", "Lines", "Memory"]
 
@@ -55,14 +51,15 @@ class Lines:
         self.inputs, self.lines = set(inputs), []
         self.roots, self.blocks, self.held = {}, [], {}
         self.wanted = {}
-        for y, name in zip(fgraph.outputs, targets):
-            if y.owner is not None and y.owner.op.__class__ is Kernel:
-                self.wanted.setdefault(y, name)
         self.targets = targets
         for node in order:
             aliases = {**getattr(node.op, "view_map", {}), **getattr(node.op, "destroy_map", {})}
             for y, (x,) in aliases.items():
                 self.roots[node.outputs[y]] = self.root(node.inputs[x])
+        for y, name in zip(fgraph.outputs, targets):
+            root = self.root(y)
+            if root.owner is not None and root.type == y.type:
+                self.wanted.setdefault(root, name)
         self.last = {}
         for i, node in enumerate(order):
             for v in (*node.inputs, *node.outputs):
@@ -177,6 +174,3 @@ def _aligned(size):
     whole = np.empty(size + 64, np.uint8)
     skip = -whole.ctypes.data % 64
     return whole[skip : skip + size]
-
-
-_ = literal, Constant
