@@ -54,12 +54,17 @@ from oneiros.backends.pytensor_linker import Linker
 from oneiros.backends.pytensor_loops import LOOPS, Control
 from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, dot, tensor_type
 from oneiros.backends.pytensor_fusion import WrittenLoops
+from oneiros.backends.pytensor_windows import SCRATCH, WINDOWS
 from oneiros.backends.pytensor_scalars import ELEMENTWISE, Scalar, expression
 
 __all__ = ["BACKEND"]
 
 NUMBERS = (bool, int, float)
 DTYPES = {"bool", "float32", "float64"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
+FLOATING = {
+    "convolution", "convolution_input_grad", "convolution_kernel_grad", "cholesky", "svd", "eigh",
+    "lu", "solve", "triangular_solve", "inverse", "det", "slogdet",
+}  # fmt: skip
 ALIASES = {"reshape"}  # whose result shares memory with its operand
 
 
@@ -76,6 +81,8 @@ class PyTensor(Engine):
         specs = [spec_of(x) for x in call.args if type(x) not in NUMBERS]
         specs += [y.spec for y in call.outputs]
         if any(s.dtype not in DTYPES for s in specs):
+            return False
+        if name in FLOATING and specs[0].dtype not in ("float32", "float64"):
             return False
         if bodies or name in CODE or call.target is p.dot_general:
             return True
@@ -182,7 +189,9 @@ class Lowering:
             over = False
             params.pop("over_")
         source = CODE[name](specs, outs, **params)
-        made = Kernel(name, source, outs, ((0, 0),) if over else ())(*args, return_list=True)
+        whole = [*outs, *SCRATCH[name](specs, outs, **params)] if name in SCRATCH else outs
+        op = Kernel(name, source, whole, ((0, 0),) if over else ())
+        made = op(*args, return_list=True)[: len(outs)]
         if name not in ALIASES:
             self.fresh.update(id(y) for y in call.outputs)
         return made
@@ -327,6 +336,9 @@ def matrix_of(v, batch, rows, columns):
     order = (*batch, *rows, *columns)
     plain = long(*rows, *columns) == natural
     return None if plain else order, (*stack, size(rows), size(columns)), False
+
+
+CODE |= WINDOWS
 
 
 # What PyTensor does with a graph ---------------------------------------------

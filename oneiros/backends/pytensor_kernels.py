@@ -23,7 +23,7 @@ from oneiros.backends import numpy_windows
 from oneiros.backends.pytensor_scalars import HELPERS, JIT, literal, scalar
 from oneiros.core.spec import Spec
 
-__all__ = ["CODE", "Kernel", "at", "nest", "tensor_type"]
+__all__ = ["CODE", "OVER", "Kernel", "array_type", "at", "bound", "compiled", "dot", "larger", "nest", "tensor_type"]
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums may be taken in any order; NaN stays NaN
 
@@ -149,6 +149,23 @@ def row(typingctx, x, i):
         return _array(context, builder, kind, builder.gep(whole.data, [offset]), sizes)
 
     return kind(x, numba.types.intp), codegen
+
+
+@numba.extending.intrinsic
+def rows(typingctx, x, i, n):
+    """The part `x[i : i + n]` of a C-contiguous array."""
+
+    def codegen(context, builder, signature, args):
+        whole = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+        sizes = cgutils.unpack_tuple(builder, whole.shape, x.ndim)
+        offset = args[1]
+        for m in sizes[1:]:
+            offset = builder.mul(offset, m)
+        data = builder.gep(whole.data, [offset])
+        return _array(context, builder, signature.return_type, data, [args[2], *sizes[1:]])
+
+    kind = numba.types.Array(x.dtype, x.ndim, "C")
+    return kind(x, numba.types.intp, numba.types.intp), codegen
 
 
 def _array(context, builder, kind, data, sizes):
@@ -389,7 +406,7 @@ def _groups(shape, axes):
     return found
 
 
-def _bound(dtype, top):
+def bound(dtype, top):
     kind = np.dtype(dtype).kind
     if kind == "f":
         return f"np.{dtype}({'' if top else '-'}np.inf)"
@@ -398,13 +415,17 @@ def _bound(dtype, top):
     return literal(np.iinfo(dtype).max if top else np.iinfo(dtype).min, dtype)
 
 
-_LARGER = "v if v > {0} or v != v else {0}"
+def larger(v, best):
+    return f"{v} if {v} > {best} or {v} != {v} else {best}"
+
+
+_LARGER = larger("v", "{0}")
 _SMALLER = "v if v < {0} or v != v else {0}"
 REDUCTIONS = {  # the start, and the next value of {0}, with the element v
     "reduce_sum": (lambda d: literal(0, d), "{0} + v"),
     "reduce_prod": (lambda d: literal(1, d), "{0} * v"),
-    "reduce_max": (lambda d: _bound(d, False), _LARGER),
-    "reduce_min": (lambda d: _bound(d, True), _SMALLER),
+    "reduce_max": (lambda d: bound(d, False), _LARGER),
+    "reduce_min": (lambda d: bound(d, True), _SMALLER),
     "reduce_any": (lambda d: "False", "{0} | v"),
     "reduce_all": (lambda d: "True", "{0} & v"),
 }
@@ -721,7 +742,7 @@ def copy(xs, ys):
     return "y0[...] = x0"
 
 
-TOOLS = {"philox": philox, "seen": seen, "row": row}
+TOOLS = {"philox": philox, "seen": seen, "row": row, "rows": rows}
 OVER = {"dynamic_update_slice", "scatter", "scatter_along"}  # which may write over their operand
 CODE = {
     **{
