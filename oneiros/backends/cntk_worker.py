@@ -48,7 +48,7 @@ def full(value, shape, dtype):
     """A constant array of one value."""
     key = repr(float(value)), tuple(shape), dtype
     if key not in CONSTANTS:
-        if len(CONSTANTS) > 2000:
+        if sum(size(shape) for _, shape, _ in CONSTANTS) > 2**26:
             CONSTANTS.clear()
         CONSTANTS[key] = C.constant(np.full(shape, value, dtype))
     return CONSTANTS[key]
@@ -58,11 +58,11 @@ def constant(array, dtype):
     return C.constant(np.ascontiguousarray(array, dtype).reshape(np.shape(array)))
 
 
-def row_of(shape):
+def row_of(shape, most=2**22):
     """The shape in which a number stands beside an array: CNTK is slow at broadcasting one."""
     if size(shape) < WIDE:
         return ()
-    return shape[-1:] if shape[-1] >= 16 else shape
+    return tuple(shape) if size(shape) <= most or shape[-1] < 16 else tuple(shape[-1:])
 
 
 class Beside(object):
@@ -75,9 +75,9 @@ class Beside(object):
         if not isinstance(x, Node):
             return full(x, row_of(self.shape), self.dtype)
         v = cast_to(x, self.dtype)
-        if size(x.shape) == 1 and row_of(self.shape):
-            v = C.reshape(v, ()) if x.shape else v
-            return C.element_times(v, full(1, row_of(self.shape), self.dtype))
+        row = row_of(self.shape, WIDE)
+        if size(x.shape) == 1 and row:
+            return C.element_times(C.reshape(v, ()) if x.shape else v, full(1, row, self.dtype))
         return v
 
 
@@ -459,23 +459,34 @@ def fitted(v, shape, wanted):
     return v if tuple(shape) == tuple(wanted) else C.reshape(v, tuple(wanted))
 
 
-def correlate(v, shape, kernel, window, strides, groups):
-    """The correlation of (batch, *spatial, in) with (*window, in // groups, out): all inside."""
-    rank = len(strides)
-    if rank == 1:
-        shape, window, strides = (shape[0], 1, *shape[1:]), (1, *window), (1, *strides)
-        v, kernel = C.reshape(v, shape), C.reshape(kernel, window)
-    n = len(strides)
-    x = C.transpose(v, (0, n + 1, *range(1, n + 1)))
-    kernel = C.transpose(kernel, (n + 1, n, *range(n)))
-    spatial = [(m - w) // s + 1 for m, w, s in zip(shape[1:], window, strides)]
+def correlate(x, shape, kernel, window, strides, groups=1):
+    """The correlation, all inside, of (batch, in, *spatial) with (out, in // groups, *window); and
+    its shape.
+    """
+    if len(strides) == 1:
+        shape, window = (*shape[:2], 1, shape[2]), (*window[:2], 1, window[2])
+        x, kernel = C.reshape(x, shape), C.reshape(kernel, window)
+        made, shape = correlate(x, shape, kernel, window, (1, *strides), groups)
+        shape = (*shape[:2], shape[3])
+        return C.reshape(made, shape), shape
     made = C.convolution(kernel, C.to_batch(x), strides=tuple(strides), auto_padding=[False],
                          groups=groups)  # fmt: skip
-    made = unpacked(made, (shape[0], window[-1], *spatial))
-    made = C.transpose(made, (0, *range(2, n + 2), 1))
-    if rank == 1:
-        made = C.reshape(made, (shape[0], spatial[1], window[-1]))
-    return made
+    spatial = [(m - w) // s + 1 for m, w, s in zip(shape[2:], window[2:], strides)]
+    shape = (shape[0], window[0], *spatial)
+    return unpacked(made, shape), shape
+
+
+def moved(v, shape, order):
+    """`v` with its axes in another order, and its shape."""
+    return turned(v, order), tuple(shape[i] for i in order)
+
+
+def channels_first(rank):
+    return (0, rank + 1, *range(1, rank + 1))
+
+
+def channels_last(rank):
+    return (0, *range(2, rank + 2), 1)
 
 
 def framed(v, shape, padding, dilation=None, value=0):
@@ -489,9 +500,11 @@ def spread_kernel(v, shape, dilation):
 
 
 def convolution(out, x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
-    v, shape = framed(x.v, x.shape, padding, lhs_dilation)
-    k, window = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
-    return correlate(v, shape, k, window, strides, groups)
+    rank = len(strides)
+    x = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
+    kernel = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
+    kernel = moved(*kernel, (rank + 1, rank, *range(rank)))
+    return turned(correlate(*x, *kernel, strides, groups)[0], channels_last(rank))
 
 
 def unframed(v, shape, input_shape, padding, dilation):
@@ -517,21 +530,22 @@ def convolution_input_grad(
     out, g, kernel, input_shape, strides, padding, lhs_dilation, rhs_dilation, groups
 ):
     """The correlation of the spread `g` with the turned kernel."""
-    k, window = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
     rank = len(strides)
+    k, window = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
     k = flipped(k, window, range(rank))
-    each, channels = window[-1] // groups, window[-2]
-    k = C.reshape(k, (*window[:rank], channels, groups, each))
-    k = C.transpose(k, (*range(rank), rank + 2, rank + 1, rank))
-    window = (*window[:rank], each, groups * channels)
-    k = C.reshape(k, window)
+    window, channels, each = tuple(window[:rank]), window[-2], window[-1] // groups
+    k = C.reshape(k, (*window, channels, groups, each)) if groups > 1 else k
+    order = (rank + 1, rank, rank + 2) if groups > 1 else (rank, rank + 1)
+    kernel_shape = (groups * channels, each, *window)
+    k = fitted(turned(k, (*order, *range(rank))), () if groups > 1 else kernel_shape, kernel_shape)
     whole = frame_shape(input_shape, padding, lhs_dilation)
-    widths = [(0, 0, 0)]
-    for n, w, s, m in zip(whole, window, strides, g.shape[1:-1]):
-        widths.append((w - 1, n - ((m - 1) * s + 1), s - 1))
-    v, shape = padded(g.v, g.shape, [*widths, (0, 0, 0)], 0)
-    dx = correlate(v, shape, k, window, (1,) * rank, groups)
-    return unframed(dx, [g.shape[0], *whole, input_shape[-1]], input_shape, padding, lhs_dilation)
+    widths = [
+        (w - 1, n - ((m - 1) * s + 1), s - 1)
+        for n, w, s, m in zip(whole, window, strides, g.shape[1:-1])
+    ]
+    g = moved(*padded(g.v, g.shape, [(0, 0, 0), *widths, (0, 0, 0)], 0), channels_first(rank))
+    dx = turned(correlate(*g, k, kernel_shape, (1,) * rank, groups)[0], channels_last(rank))
+    return unframed(dx, [g[1][0], *whole, input_shape[-1]], input_shape, padding, lhs_dilation)
 
 
 def convolution_kernel_grad(
@@ -543,19 +557,17 @@ def convolution_kernel_grad(
     spans = [(m - 1) * s + 1 + (w - 1) * d for m, s, w, d in
              zip(g.shape[1:-1], strides, kernel_shape, rhs_dilation)]  # fmt: skip
     v = cut(v, shape, [0] * len(shape), [shape[0], *spans, shape[-1]])
-    v = C.transpose(v, (rank + 1, *range(1, rank + 1), 0))
-    k, window = padded(g.v, g.shape, [(0, 0, 0), *[(0, 0, s - 1) for s in strides], (0, 0, 0)], 0)
-    k = C.transpose(k, (*range(1, rank + 1), 0, rank + 1))
-    window = (*window[1:-1], window[0], window[-1])
-    made = []
-    channels, each = kernel_shape[-2], kernel_shape[-1] // groups
+    order = (rank + 1, 0, *range(1, rank + 1))
+    v, shape = moved(v, [shape[0], *spans, shape[-1]], order)
+    widths = [(0, 0, 0), *[(0, 0, s - 1) for s in strides], (0, 0, 0)]
+    k, window = moved(*padded(g.v, g.shape, widths, 0), order)
+    made, n, m = [], shape[0] // groups, window[0] // groups
     for i in range(groups):
-        part = (channels, *spans, g.shape[0])
-        a = C.slice(v, 0, i * channels, (i + 1) * channels) if groups > 1 else v
-        b = C.slice(k, rank + 1, i * each, (i + 1) * each) if groups > 1 else k
-        made.append(correlate(a, part, b, (*window[:-1], each), rhs_dilation, 1))
-    made = C.splice(*made, axis=rank + 1) if groups > 1 else made[0]
-    return C.transpose(made, (*range(1, rank + 1), 0, rank + 1))
+        a = C.slice(v, 0, i * n, (i + 1) * n) if groups > 1 else v
+        b = C.slice(k, 0, i * m, (i + 1) * m) if groups > 1 else k
+        made.append(correlate(a, (n, *shape[1:]), b, (m, *window[1:]), rhs_dilation)[0])
+    made = C.splice(*made, axis=1) if groups > 1 else made[0]
+    return turned(made, (*range(2, rank + 2), 0, 1))
 
 
 # Windows: slices with steps, joined elementwise ---------------------------------------------------
