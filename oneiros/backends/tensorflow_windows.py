@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import gen_array_ops as A
 from tensorflow.python.ops import gen_math_ops as M
@@ -175,16 +176,61 @@ def _lined(x, padding, value):
 
 
 def max_pool(x, *, window, strides, padding):
+    if not tf.executing_eagerly() and _is_apart(x, window, strides, padding):
+
+        @tf.custom_gradient
+        def pooled(x):
+            y = _max(x, window=window, strides=strides)
+            return y, lambda g: _max_grad_apart(g, x, y, window)
+
+        return pooled(x)
     return _max(_lined(x, padding, _lowest(x.dtype)), window=window, strides=strides)
 
 
 def max_pool_grad(g, x, y, *, window, strides, padding):
     if len(window) == 2:
+        if _is_apart(x, window, strides, padding):
+            return _max_grad_apart(g, x, y, window)
         lined = _lined(x, padding, _lowest(x.dtype))
         made = N.max_pool_grad(lined, y, g, *_sizes(window, strides))
         return _uncovered(made, x, padding)
     forward = lambda x: max_pool(x, window=window, strides=strides, padding=padding)
     return _transposed(forward, tensor(x), g)
+
+
+def _is_apart(x, window, strides, padding):
+    """Whether no two windows meet, and all is known that `_max_grad_apart` asks for."""
+    return (
+        len(window) == 2
+        and tuple(window) == tuple(strides)
+        and math.prod(window) <= 128
+        and not any(map(any, padding))
+        and x.dtype.is_floating
+        and None not in x.shape
+    )
+
+
+def _max_grad_apart(g, x, y, window):
+    """The derivative where windows do not meet, in half the time of TensorFlow's kernel.
+
+    Each element gets a rank by its place in the window; of those that equal the maximum the one of
+    the highest rank, the first, is it.
+    """
+    (b, h, w, c), (n, m) = x.shape, window
+    rows, columns = h // n, w // m
+    whole = rows * n == h and columns * m == w
+    used = x if whole else A._slice(x, [0, 0, 0, 0], [b, rows * n, columns * m, c])
+    spread = lambda v: A.reshape(v, [b, rows, 1, columns, 1, c])
+    equal = M.equal(A.reshape(used, [b, rows, n, columns, m, c]), spread(y))
+    ranks = tensor(np.arange(n * m, 0, -1).reshape(1, 1, n, 1, m, 1), x.dtype)
+    ranked = M.mul(M.cast(equal, x.dtype), ranks)
+    first = N.max_pool(A.reshape(ranked, used.shape), *_sizes(window, window))
+    first = M.maximum(first, tensor(1, x.dtype))  # none is NaN's equal
+    made = M.select_v2(M.equal(ranked, spread(first)), spread(g), tensor(0, x.dtype))
+    made = A.reshape(made, used.shape)
+    if whole:
+        return made
+    return A.pad(made, [[0, 0], [0, h - rows * n], [0, w - columns * m], [0, 0]])
 
 
 def max_pool_pick(h, x, y, *, window, strides, padding):
