@@ -6,10 +6,9 @@ What the engine lacks or gets wrong is one line of NumPy on the same memory.
 
 from __future__ import annotations
 
-import math
-
 from oneiros.backends import dl4j_setup
-from oneiros.backends.dl4j_kernels import RULES
+from oneiros.backends import dl4j_kernels, dl4j_places, dl4j_windows
+from oneiros.backends.dl4j_kernels import small_floats
 from oneiros.backends.dl4j_plan import Steps, steps
 from oneiros.backends.engine import Engine, plain
 from oneiros.backends.numpy import UFUNCS, quiet
@@ -23,12 +22,18 @@ dl4j_setup.jars()  # an ImportError where they are not there
 class DL4J(Engine):
     """Arrays are `np.ndarray`; training is by the traced step alone, on ND4J's engine."""
 
+    def kept(self, kind):
+        return {"adam_update": small_floats}
+
     def compile(self, graph, donate=()):
         step = steps(plain(graph), self.lowered, self.raw, UFUNCS, donate)
         self.tell(step.in_numpy)
         return quiet(step)
 
 
-VIEWS = (p.transpose, p.slice, p.reverse, p.reshape, p.broadcast_to)
-BACKEND = DL4J("dl4j", {**RULES, p.reshape: Steps._reshape})
-_ = math, VIEWS
+RULES = {**dl4j_kernels.RULES, **dl4j_places.RULES, **dl4j_windows.RULES}
+VIEWS = {  # which cost nothing
+    p.reshape: Steps._reshape, p.transpose: Steps._view, p.slice: Steps._view,
+    p.broadcast_to: Steps._broadcast,
+}  # fmt: skip
+BACKEND = DL4J("dl4j", {**RULES, **VIEWS, p.scan: Steps.scan})

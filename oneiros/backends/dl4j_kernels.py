@@ -13,12 +13,17 @@ import math
 import numpy as np
 
 from oneiros.backends.dl4j_native import DTYPES
+from oneiros.backends.numpy_plan import Value
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
+from oneiros.core.graph import symbols
+from oneiros.core.symbol import Call, Symbol
 
 __all__ = ["RULES"]
 
 FLOATS = ("float32", "float64")
+LOW = ("float16", "bfloat16")
+WHOLE = ("int32", "int64")
 BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 PAIRS, SCALARS = "execPairwiseTransform", "execScalar"
 
@@ -73,7 +78,14 @@ def elementwise(plan, target, x, y, out):
         return plan.call(SCALARS, right, *shaped(out.shape, x, out), y.reshape(()), None)
     if x.size == 1 and y.size == out.size:
         return plan.call(SCALARS, left, *shaped(out.shape, y, out), x.reshape(()), None)
-    return plan.run(name, [x, y], [out])
+    return broadcasting(plan, name, x, y, out)
+
+
+def broadcasting(plan, name, x, y, out):
+    """An op that broadcasts, once its operands' common shape is that of the result."""
+    if np.broadcast_shapes(x.shape, y.shape) != out.shape:
+        x = plan.repeated(x, out.shape)
+    plan.run(name, [x, y], [out])
 
 
 def shaped(shape, *arrays):
@@ -82,12 +94,17 @@ def shaped(shape, *arrays):
 
 def operands(plan, call):
     """The operands' values, broadcasts as what they repeat; and their arrays, contiguous."""
-    values = plan._operands(call)
-    arrays = []
-    for x, v in zip(call.args, values):
-        whole = getattr(x, "shape", None) == v.shape and v is plan.operand(x)
-        arrays.append(plan.dense(x if whole and not v.constant and hasattr(x, "call") else v))
-    return [plan._operands(call)[i] for i in range(len(values))], arrays
+    values, arrays = [], []
+    for x, v in zip(call.args, plan._operands(call)):
+        own = isinstance(x, Symbol) and v is plan.operand(x)
+        arrays.append(dense_of(plan, x, v))
+        values.append(plan.operand(x) if own else v)
+    return values, arrays
+
+
+def dense_of(plan, x, v):
+    """The value `v` of the argument `x`, or what it repeats, as a contiguous array."""
+    return plan.dense(x if isinstance(x, Symbol) and v is plan.operand(x) else v)
 
 
 def known(*dtypes):
@@ -133,12 +150,19 @@ def compare(plan, target, a, b, out):
     elif a.size == 1 and b.size == out.size:
         plan.call("execScalarBool", exchanged, *shaped(out.shape, b, out), a.reshape(()), None)
     else:
-        plan.run(name, [a, b], [out])
+        broadcasting(plan, name, a, b, out)
 
 
 def unary(plan, call):
     (y,), x = call.outputs, call.args[0]
     v = plan.operand(x)
+    if call.target in COMPOSED and v.dtype.name in FLOATS:
+        array = plan.dense(x)
+        out = plan.place(y)
+        COMPOSED[call.target](plan, *shaped(array.shape, array, out.array))
+        return plan.define(y, out)
+    if call.target is p.sqrt and is_guarded_sqrt(plan, call):
+        return quick_sqrt(plan, call)
     if call.target in ROUNDING and v.dtype.kind in "iub":
         return plan.define(y, v)
     signed = call.target in (p.negative, p.abs) and v.dtype.kind == "i"
@@ -151,6 +175,183 @@ def unary(plan, call):
         family, k = UNARY[call.target]
         plan.call(f"execTransform{family}", k, *shaped(array.shape, array, out.array), None)
     return plan.define(y, out)
+
+
+def transform(plan, target, x, out):
+    family, k = UNARY[target]
+    plan.call(f"execTransform{family}", k, x, out, None)
+
+
+def is_guarded_sqrt(plan, call):
+    """Whether a positive number is added to the roots, so that the smallest ones do not matter."""
+    (y,), (x,) = call.outputs, call.args
+    users = plan.users.get(id(y), [])
+    if y.dtype != "float32" or math.prod(y.shape) < 2048 or len(users) != 1:
+        return False
+    (user,) = users
+    if user.target is not p.add:
+        return False
+    other = [v for v in user.args if v is not y]
+    value = number(plan.operand(other[0], np.float32)) if other and known_now(plan, other[0]) else 0
+    return bool(value) and value >= 1e-9
+
+
+def known_now(plan, x):
+    return not isinstance(x, Symbol) or id(x) in plan.values
+
+
+def quick_sqrt(plan, call):
+    """`x / sqrt(x + tiny)`, a normalization by oneDNN: ten times as fast as the engine's root."""
+    (y,), x = call.outputs, call.args[0]
+    array, out = plan.dense(x).reshape(-1), plan.place(y)
+    shape, zeros = (1, 1, 1, array.size), plan.kept("zeros", np.zeros, array.size, np.float32)
+    plan.run("batchnorm", [array.reshape(shape), zeros, array], [out.array.reshape(shape)],
+             t=(1e-37,), i=(0, 0, 3))  # fmt: skip
+    return plan.define(y, out)
+
+
+def trunc(plan, x, out):
+    """`sign(x) * floor(abs(x))`."""
+    size = plan.spare_array(x.shape, x.dtype)
+    transform(plan, p.abs, x, size)
+    transform(plan, p.floor, size, size)
+    plan.call("execTransformSame", 1, x, out, None)
+    elementwise(plan, p.multiply, out, size, out)
+
+
+def sign(plan, x, out):
+    """Of NaN, which the engine gives a sign, NumPy's."""
+    plan.call("execTransformSame", 1, x, out, None)
+    total = flat_sum(plan, x)
+    plan.line("if {} != {}: {}({}, {})", total, total, np.sign, x, out)
+
+
+def cbrt(plan, x, out):
+    size = plan.spare_array(x.shape, x.dtype)
+    transform(plan, p.abs, x, size)
+    elementwise(plan, p.power, size, scalar(1 / 3, x.dtype), size)
+    plan.call("execTransformSame", 1, x, out, None)
+    elementwise(plan, p.multiply, out, size, out)
+
+
+def logarithm(base):
+    def rule(plan, x, out):
+        transform(plan, p.log, x, out)
+        elementwise(plan, p.multiply, out, scalar(1 / math.log(base), x.dtype), out)
+
+    return rule
+
+
+def isnan(plan, x, out):
+    """What differs from itself."""
+    compare(plan, p.not_equal, x, x, out)
+
+
+def polygamma1(plan, x, out):
+    order = plan.spare_array(x.shape, x.dtype)
+    plan.call(SCALARS, 14, order, order, scalar(1, x.dtype), None)
+    plan.run("polygamma", [order, x], [out])
+
+
+COMPOSED = {
+    p.trunc: trunc, p.sign: sign, p.cbrt: cbrt, p.log2: logarithm(2), p.log10: logarithm(10),
+    p.isnan: isnan, p.polygamma1: polygamma1,
+}  # fmt: skip
+
+
+def extremes(plan, call):
+    """Of NaN on the left the engine loses sight: where one is, NumPy does it again."""
+    (y,) = call.outputs
+    dtype, larger = np_dtype(y.dtype), call.target is p.maximum
+    if dtype.name not in (*FLOATS, *WHOLE, "uint8", "uint32"):
+        return NotImplemented
+    values, (a, b) = operands(plan, call)
+    if dtype.kind != "f":
+        out = plan.place(y, [*zip(call.args, values)])
+        either(plan, larger, a, b, out.array)
+        return plan.define(y, out)
+    if values[0].constant and values[0].array.size == 1:
+        values, a, b = values[::-1], b, a
+    bound = number(values[1])
+    if bound is not None and bound == bound and a.size == math.prod(y.shape):
+        out = plan.place(y)  # the function behind relu, which keeps NaN
+        x, o = shaped(out.shape, a, out.array)
+        if larger:
+            plan.call(SCALARS, 39, x, o, scalar(bound, dtype), None)
+        else:
+            transform(plan, p.negative, x, o)
+            plan.call(SCALARS, 39, o, o, scalar(-bound, dtype), None)
+            transform(plan, p.negative, o, o)
+        return plan.define(y, out)
+    out = plan.place(y)
+    if a.size > b.size:
+        a, b = b, a
+    either(plan, larger, a, b, out.array)
+    totals = [flat_sum(plan, a), flat_sum(plan, b)]
+    plan.line("if {} != {} or {} != {}: {}({}, {}, {})", totals[0], totals[0], totals[1],
+              totals[1], np.maximum if larger else np.minimum, a, b, out)  # fmt: skip
+    return plan.define(y, out)
+
+
+def either(plan, larger, a, b, out):
+    if a.size == b.size == out.size > 1:
+        plan.call(PAIRS, 7 if larger else 8, *shaped(out.shape, a, b, out), None)
+    else:
+        broadcasting(plan, "maximum" if larger else "minimum", a, b, out)
+
+
+def named(name, allowed):
+    """A rule for a binary op that broadcasts, on the dtypes allowed."""
+
+    def rule(plan, call):
+        (y,) = call.outputs
+        values, arrays = operands(plan, call)
+        if not all(allowed(v.dtype) for v in values):
+            return NotImplemented
+        out = plan.place(y)
+        broadcasting(plan, name, *arrays, out.array)
+        return plan.define(y, out)
+
+    return rule
+
+
+def bitwise_not(plan, call):
+    """`-1 - x`."""
+    (y,), x = call.outputs, call.args[0]
+    dtype = plan.operand(x).dtype
+    if dtype.kind not in "iu":
+        return logical(plan, call)
+    array, out = plan.dense(x), plan.place(y)
+    ones_everywhere = np.asarray(-1).astype(dtype)
+    elementwise(plan, p.subtract, ones_everywhere, array, out.array)
+    return plan.define(y, out)
+
+
+def of_real(part):
+    """What the real, imaginary or conjugate of real numbers is; ND4J has no complex ones."""
+
+    def rule(plan, call):
+        (y,), v = call.outputs, plan.operand(call.args[0])
+        if v.dtype.kind == "c":
+            return NotImplemented
+        if part != "imag":
+            return plan.define(y, v)
+        out = plan.place(y)
+        plan.call(SCALARS, 14, out.array, out.array, scalar(0, v.dtype), None)
+        return plan.define(y, out)
+
+    return rule
+
+
+def bitcast(plan, call):
+    """The same memory."""
+    (y,), x = call.outputs, call.args[0]
+    dtype = np_dtype(y.dtype)
+    if dtype.itemsize != plan.operand(x).dtype.itemsize or not known(dtype):
+        return NotImplemented
+    array = plan.dense(x)
+    v = plan.operand(x)
+    return plan.define(y, Value(y.shape, dtype, v.slot, array.view(dtype)))
 
 
 def cast(plan, call):
@@ -188,11 +389,8 @@ def select(plan, call):
             plan.call(SCALARS, 39, *shaped(array.shape, array, made.array), scalar(0, dtype), None)
             return plan.define(out, made)
     kind = np.dtype(BITS[dtype.itemsize])
-    truth = plan.dense(call.args[0] if c is plan.operand(call.args[0]) else c).view(np.uint8)
-    arrays = [
-        bits(plan.dense(x if v is plan.operand(x) and hasattr(x, "call") else v))
-        for x, v in zip(call.args[1:], pair)
-    ]
+    truth = dense_of(plan, call.args[0], c).view(np.uint8)
+    arrays = [bits(dense_of(plan, x, v)) for x, v in zip(call.args[1:], pair)]
     if zero[0]:
         flipped = plan.spare_array(truth.shape, np.uint8)
         elementwise(plan, p.subtract, scalar(1, np.uint8), truth, flipped)
@@ -237,7 +435,7 @@ def logical(plan, call):
         if a.size == b.size == o.size > 1:
             plan.call(PAIRS, 7, *shaped(o.shape, a, b, o), None)
         else:
-            plan.run("maximum", [a, b], [o])
+            broadcasting(plan, "maximum", a, b, o)
     return plan.define(y, out)
 
 
@@ -249,19 +447,10 @@ def flat_sum(plan, x):
     if x.size > 4096 and columns:
         rows = x.size // columns
         part = plan.spare_array((1, columns), x.dtype)
-        plan.run("matmul", [ones(plan, rows, x.dtype), x.reshape(rows, columns)], [part])
+        plan.run("matmul", [plan.ones(rows, x.dtype), x.reshape(rows, columns)], [part])
         x = part
     plan.call("execReduceSame", 0, x, None, total)
     return total
-
-
-def ones(plan, count, dtype):
-    """A row of ones, made once in a plan."""
-    kept = plan.__dict__.setdefault("rows_of_ones", {})
-    key = count, np.dtype(dtype)
-    if key not in kept:
-        kept[key] = np.ones((1, count), dtype)
-    return kept[key]
 
 
 def reduce_sum(plan, call):
@@ -277,10 +466,54 @@ def reduce_sum(plan, call):
     if leading and rows >= 16 and v.dtype.kind == "f":
         columns = math.prod(v.shape[len(axes) :])
         matrix, row = array.reshape(rows, columns), out.array.reshape(1, columns)
-        plan.run("matmul", [ones(plan, rows, v.dtype), matrix], [row])
+        plan.run("matmul", [plan.ones(rows, v.dtype), matrix], [row])
     else:
         plan.run("reduce_sum", [array], [out.array], i=tuple(axes))
     return plan.define(y, out)
+
+
+def reduce_prod(plan, call):
+    (y,), x, axes = call.outputs, call.args[0], call.kwargs["axes"]
+    if plan.operand(x).dtype.name not in FLOATS:
+        return NotImplemented
+    array, out = plan.dense(x), plan.place(y)
+    if axes:
+        plan.run("reduce_prod", [array], [out.array], i=tuple(axes))
+    else:
+        plan.copy(array, out.array)
+    return plan.define(y, out)
+
+
+def truth(plan, call):
+    """Whether all are true: the least of them; whether any is: not all the contrary."""
+    (y,), x, axes = call.outputs, call.args[0], call.kwargs["axes"]
+    if plan.operand(x).dtype != bool:
+        return NotImplemented
+    array, out = plan.dense(x).view(np.uint8), plan.place(y)
+    o = out.array.view(np.uint8)
+    if not axes:
+        plan.copy(array, o)
+    elif call.target is p.reduce_all:
+        plan.run("reduce_min", [array], [o], i=tuple(axes))
+    else:
+        flipped = plan.spare_array(array.shape, np.uint8)
+        elementwise(plan, p.subtract, scalar(1, np.uint8), array, flipped)
+        plan.run("reduce_min", [flipped], [o], i=tuple(axes))
+        elementwise(plan, p.subtract, scalar(1, np.uint8), o, o)
+    return plan.define(y, out)
+
+
+def running(name):
+    def rule(plan, call):
+        (y,), x = call.outputs, call.args[0]
+        if plan.operand(x).dtype.name not in FLOATS:
+            return NotImplemented
+        array, out = plan.dense(x), plan.place(y)
+        reverse, axis = int(call.kwargs["reverse"]), int(call.kwargs["axis"])
+        plan.run(name, [array], [out.array], i=(0, reverse, axis))
+        return plan.define(y, out)
+
+    return rule
 
 
 def extreme(plan, call):
@@ -357,34 +590,108 @@ def matrix(plan, v, lead, rows, columns, shape):
     return made.reshape(want), 0
 
 
-def alias(plan, call):
-    for x, y in zip(call.args, call.outputs):
-        plan.define(y, plan.operand(x))
-
-
 def iota(plan, call):
     """A constant."""
     (y,), shape, axis = call.outputs, call.kwargs["shape"], call.kwargs["axis"]
     dtype = np_dtype(y.dtype)
     ramp = np.arange(shape[axis]).astype(dtype)
     ramp = ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    from oneiros.backends.numpy_plan import Value
-
     plan.define(y, Value(shape, dtype, array=np.array(np.broadcast_to(ramp, shape))))
 
 
-RULES = {
+def adam_update(plan, call):
+    """A step of Adam as ND4J's updater does it, whose own corrections are 1 in a step without end."""
+    weight, g, mean, square, lr, *settings = call.args
+    new, new_mean, new_square = call.outputs
+    arrays = [plan.dense(x) for x in (g, square, mean)]
+    dtype = arrays[0].dtype
+    old = plan.dense(weight)
+    rate = dense_of(plan, lr, plan.operand(lr, dtype)).reshape(())
+    numbers = [plan.operand(x, dtype).array.reshape(()) for x in settings]
+    change = plan.spare_array(old.shape, dtype)
+    m = plan.place(new_mean, [(mean, plan.operand(mean))])
+    s = plan.place(new_square, [(square, plan.operand(square))])
+    flat = shaped(old.shape, *arrays, change, s.array, m.array)
+    flat = [a.reshape(-1) for a in flat]
+    plan.run("adam_updater", [*flat[:3], rate, *numbers], flat[3:], i=(2**31 - 2,))
+    plan.define(new_mean, m)
+    plan.define(new_square, s)
+    w = plan.place(new, [(weight, plan.operand(weight))])
+    elementwise(plan, p.subtract, old, change, w.array)
+    plan.define(new, w)
+
+
+def small_floats(weight, *_):
+    """What the updater is faster for than one loop for each operation."""
+    return weight.dtype == "float32" and 0 < math.prod(weight.shape) <= 12_000
+
+
+def widened(rule):
+    """The rule, for narrow floats on operands in float32, as NumPy does it."""
+
+    def wide(plan, call):
+        if not any(x.dtype in LOW for x in (*symbols(call.args), *call.outputs)):
+            return rule(plan, call)
+        args, outs = [], []
+        for x in call.args:
+            if getattr(x, "dtype", None) is None or plan.operand(x).dtype.name not in LOW:
+                args.append(x)
+                continue
+            s = plan.temporary(x.shape, "float32")
+            plan.copy(plan.dense(x) if isinstance(x, Symbol) else x, plan.operand(s).array)
+            args.append(s)
+        for y in call.outputs:
+            outs.append(Symbol(y.shape, "float32") if y.dtype in LOW else y)
+        inner = Call(call.target, args, call.kwargs)
+        inner.outputs, inner.single = tuple(outs), call.single
+        if rule(plan, inner) is NotImplemented:
+            return NotImplemented
+        for y, s in zip(call.outputs, outs):
+            if y is not s:
+                out = plan.place(y)
+                plan.copy(plan.dense(plan.operand(s)), out.array)
+                plan.define(y, out)
+                plan.release(plan.operand(s).slot)
+        return None
+
+    return wide
+
+
+WIDENED = {
     **dict.fromkeys(ARITHMETIC, arithmetic),
     **dict.fromkeys(COMPARISONS, comparison),
-    **dict.fromkeys((*UNARY, *NAMED), unary),
-    **dict.fromkeys((p.logical_and, p.logical_or, p.logical_xor, p.logical_not), logical),
-    p.cast: cast,
-    p.select: select,
+    **dict.fromkeys((*UNARY, *NAMED, *COMPOSED), unary),
+    p.maximum: extremes,
+    p.minimum: extremes,
+    p.arctan2: named("tf_atan2", lambda d: d.name in FLOATS),
     p.reduce_sum: reduce_sum,
+    p.reduce_prod: reduce_prod,
     p.reduce_max: extreme,
     p.reduce_min: extreme,
     p.argmax: arg,
     p.argmin: arg,
+    p.cumsum: running("cumsum"),
+    p.cumprod: running("cumprod"),
     p.dot_general: dot_general,
+}
+RULES = {
+    **{target: widened(rule) for target, rule in WIDENED.items()},
+    **dict.fromkeys((p.logical_and, p.logical_or, p.logical_xor, p.logical_not), logical),
+    **{
+        q: named(q.name, lambda d: d.kind in "iu")
+        for q in (p.bitwise_and, p.bitwise_or, p.bitwise_xor)
+    },
+    p.bitwise_not: bitwise_not,
+    p.shift_left: named("shift_bits", lambda d: d.name in WHOLE),
+    p.shift_right: named("rshift_bits", lambda d: d.name in WHOLE),
+    p.real: of_real("real"),
+    p.imag: of_real("imag"),
+    p.conj: of_real("conj"),
+    p.bitcast: bitcast,
+    p.cast: cast,
+    p.select: select,
+    p.reduce_any: truth,
+    p.reduce_all: truth,
     p.iota: iota,
+    "adam_update": adam_update,
 }

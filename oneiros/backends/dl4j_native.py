@@ -31,7 +31,7 @@ POINTERS = {  # functions of pointers and one op number each: how many pointers 
     "execPairwiseTransform": 10, "execPairwiseTransformBool": 10, "execScalar": 10,
     "execScalarBool": 10, "execTransformSame": 7, "execTransformStrict": 7,
     "execTransformFloat": 7, "execTransformBool": 7, "execTransformAny": 7, "execReduceSame": 7,
-    "execIndexReduce": 10, "execRandom": 5,
+    "execRandom": 5, "execRandom3": 11,
 }  # fmt: skip
 OTHERS = {  # name: result, arguments
     "createGraphContext": (c_void_p, c_int),

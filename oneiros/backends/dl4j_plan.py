@@ -64,7 +64,8 @@ class Steps(numpy_plan.Plan):
         super().__init__(graph, numpy, ufuncs)
         self.rules, self.memory, self.in_numpy = rules, Memory(), set()
         self.scratch, self.contexts, self.ranges, self.places = [], 0, [], []
-        self.donated = sorted(donate)
+        self.donated, self.constants, self.temporaries, self.into = sorted(donate), {}, [], {}
+        self.users = users_of(graph)
         native = self.memory.native
         self.scope |= {"e": native.execCustomOp2, "stop": native_error(native), "nd": np.ndarray}
         for i, s in enumerate(graph.inputs):
@@ -114,16 +115,7 @@ class Steps(numpy_plan.Plan):
         for s in self.graph.inputs:
             if self.last[id(s)] < 0:
                 self.release(self.values[id(s)].slot)
-        self.begin = len(self.lines)
-        for i, call in enumerate(self.graph.calls):
-            self.now = i
-            self.dying = {
-                id(s) for s in (*symbols(call.args), *call.outputs) if self.last[id(s)] == i
-            }
-            self._emit(call)
-            for key in self.dying:
-                self.release(self.values[key].slot)
-            self._free_scratch()
+        self.calls_in_turn(self.graph, self.last)
         returned = self._results()
         inputs = range(len(self.graph.inputs))
         head = [f"if x{i} is not s{i}: bind{i}(x{i})" for i in inputs]
@@ -181,6 +173,8 @@ class Steps(numpy_plan.Plan):
 
     def place(self, y, operands=()):
         shape, dtype = tuple(y.shape), np_dtype(y.dtype)
+        if id(y) in self.into:
+            return self.into[id(y)]
         reused = [
             v
             for x, v in operands
@@ -197,6 +191,25 @@ class Steps(numpy_plan.Plan):
                 return Value(shape, dtype, v.slot, v.array, whole=True)
         return self.buffer(shape, dtype)
 
+    def kept(self, name, make, *args):
+        """A constant that is made once: `make(*args)`."""
+        key = name, *args
+        if key not in self.constants:
+            self.constants[key] = make(*args)
+        return self.constants[key]
+
+    def ones(self, count, dtype):
+        """A row of ones."""
+        return self.kept("ones", np.ones, (1, count), np.dtype(dtype))
+
+    def temporary(self, shape, dtype):
+        """A symbol with a buffer of its own, which dies with the current call."""
+        s = Symbol(tuple(shape), dtype)
+        self.define(s, self.buffer(tuple(map(int, shape)), np_dtype(dtype)))
+        self.dying.add(id(s))
+        self.temporaries.append(s)
+        return s
+
     def spare_array(self, shape, dtype):
         """An array for what lives within one call only."""
         v = self.buffer(tuple(map(int, shape)), np.dtype(dtype))
@@ -209,7 +222,7 @@ class Steps(numpy_plan.Plan):
 
     # Calls ---------------------------------------------
     def _emit(self, call):
-        rule = self.rules.get(call.target)
+        rule = self.rules.get(call.target) or self.rules.get(call.target.name)
         empty = not all(math.prod(y.shape) for y in call.outputs)
         empty = empty or not all(math.prod(self.operand(x).shape) for x in symbols(call.args))
         folded = all(self.operand(x).constant for x in symbols(call.args))
@@ -237,6 +250,79 @@ class Steps(numpy_plan.Plan):
         for y, name, out in zip(call.outputs, names, outs):
             self.line("{}({}, {})", np.copyto, out, name)
             self.define(y, out)
+
+    def scan(self, call):
+        """A loop as the calls of all its steps; a long one goes through NumPy's loop."""
+        body, carry, xs, length, reverse = (
+            call.kwargs[k] for k in ("body", "carry", "xs", "length", "reverse")
+        )
+        if length * (len(body.calls) + 1) > UNROLLED or not length:
+            return self._fallback(call)
+        values = [self.operand(x) for x in call.args]
+        state, slices, constants = values[:carry], values[carry : carry + xs], values[carry + xs :]
+        stacks = [self.buffer((length, *s.shape[1:]), np_dtype(s.dtype)) for s in call.outputs[carry:]]
+        state = [self.hold(v) for v in state]
+        for i in range(length - 1, -1, -1) if reverse else range(length):
+            rows = [self.row(v, i) for v in slices]
+            state = self.one_step(body, [*state, *rows, *constants], carry, [s.array[i] for s in stacks])
+        for y, v in zip(call.outputs, [*state, *stacks]):
+            self.define(y, v)
+        for v in state:
+            self.release(v.slot)
+        return None
+
+    def hold(self, v):
+        """The value, with one more who needs it."""
+        if v.slot is not None:
+            v.slot.alive += 1
+        return v
+
+    def row(self, v, i):
+        base = v.base and v.base.shape == v.shape[1:] and v.base
+        array = v.array[i, ...]
+        return base or Value(array.shape, v.dtype, v.slot, array)
+
+    def one_step(self, body, values, carry, rows):
+        """Run a body once; what it gives beside its `carry` values goes to `rows`.
+
+        The first values are held for it, as are those that it returns.
+        """
+        outer = self.dying, self.users
+        self.users = users_of(body)
+        last = {id(s): -1 for s in body.inputs}
+        for i, call in enumerate(body.calls):
+            last.update((id(s), i) for s in (*call.outputs, *symbols(call.args)))
+        last.update((id(s), len(body.calls)) for s in symbols(body.outputs))
+        self.into, saved = {}, self.into
+        for y, row in zip(body.outputs[carry:], rows):
+            if isinstance(y, Symbol):
+                self.into.setdefault(id(y), Value(row.shape, row.dtype, numpy_plan.Slot(), row))
+        for k, (s, v) in enumerate(zip(body.inputs, values)):
+            self.define(s, v)
+            if k < carry:
+                self.release(v.slot)
+        for s in body.inputs:
+            if last[id(s)] < 0:
+                self.release(self.values[id(s)].slot)
+        self.calls_in_turn(body, last)
+        state = [self.hold(self.operand(y)) for y in body.outputs[:carry]]
+        for y, row in zip(body.outputs[carry:], rows):
+            v = self.operand(y, row.dtype)
+            if v.array is not row and v.array.__array_interface__ != row.__array_interface__:
+                self.copy(np.broadcast_to(v.array, row.shape), row)
+        for key in {id(s) for s in symbols(body.outputs)}:
+            self.release(self.values[key].slot)
+        self.into = saved
+        self.dying, self.users = outer
+        return state
+
+    def calls_in_turn(self, graph, last):
+        for i, call in enumerate(graph.calls):
+            self.dying = {id(s) for s in (*symbols(call.args), *call.outputs) if last[id(s)] == i}
+            self._emit(call)
+            for key in self.dying:
+                self.release(self.values[key].slot)
+            self._free_scratch()
 
     def inner(self, graph):
         """A body of a loop as a function of arrays."""
@@ -279,8 +365,6 @@ class Steps(numpy_plan.Plan):
             x = x.view(np.uint8)
         if out.dtype == bool:
             out = out.view(np.uint8)
-        if x.shape != out.shape or 0 in x.strides and x.size > 1:
-            return self.line("{}({}, {}, casting='unsafe')", np.copyto, out, x)
         if x.flags.c_contiguous and out.flags.c_contiguous:
             x, out = x.reshape(-1), out.reshape(-1)
         elif min(x.strides, default=0) < 0:
@@ -309,12 +393,24 @@ class Steps(numpy_plan.Plan):
 
     def spread(self, base, shape):
         """The value `base` repeated to `shape`, in memory that lives within one call."""
-        out = self.spare_array(shape, base.dtype)
-        if base.array.size == 1:
-            self.call("execScalar", 14, out, out, base.array.reshape(()), None)
+        return self.repeated(base.array, shape)
+
+    def repeated(self, array, shape):
+        out = self.spare_array(shape, array.dtype)
+        if array.size == 1 and array.dtype != bool:
+            self.call("execScalar", 14, out, out, array.reshape(()), None)
         else:
-            self.run("broadcast_to", [self.dense(base), np.array(shape, np.int64)], [out])
+            self.copy(np.broadcast_to(array, shape), out)
         return out
+
+
+def users_of(graph):
+    """The ids of symbols to the calls that have them as arguments."""
+    found = {}
+    for call in graph.calls:
+        for s in symbols(call.args):
+            found.setdefault(id(s), []).append(call)
+    return found
 
 
 def native_error(native):
