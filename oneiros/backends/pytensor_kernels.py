@@ -20,6 +20,7 @@ from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.tensor.type import TensorType
 
 from oneiros.backends import numpy_windows
+from oneiros.backends.pytensor_blas import PRODUCTS
 from oneiros.backends.pytensor_scalars import HELPERS, JIT, literal, scalar
 from oneiros.core.spec import Spec
 
@@ -108,7 +109,7 @@ def compiled(name, names, lines, types, fast=True, parts=()):
     """
     source = f"def {name}({', '.join(names)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
     inner = [(n, f.key) for n, f in parts]
-    key = hashlib.sha256(f"{source} {types} {fast} {inner} oneiros 4".encode()).hexdigest()
+    key = hashlib.sha256(f"{source} {types} {fast} {inner} oneiros 5".encode()).hexdigest()
     if key not in MADE:
         scope = {"__name__": __name__, **HELPERS, **TOOLS, **dict(parts)}
         function = compile_numba_function_src(source, name, scope, cache_key=key)
@@ -555,9 +556,10 @@ def top_k(xs, ys, *, k):
 def dot(dtype, batched, turned):
     """The code of a product of matrices, or of stacks of them; either may be given turned."""
     at, lead = ("[t]", "t, ") if batched else ("", "")
-    a, c = (f"x{i}{at}{'.T' if t else ''}" for i, t in enumerate(turned))
     if np.dtype(dtype).kind == "f":
-        lines = f"np.dot({a}, {c}, y0{at})"
+        one = lambda x: f"row({x}, t)" if batched else x
+        way = "".join("nt"[t] for t in turned)
+        lines = f"product_{way}({one('x0')}, {one('x1')}, {one('y0')}, 0)"
     else:
         left, right = (f"{lead}{'j, i' if turned[0] else 'i, j'}",
                        f"{lead}{'k, j' if turned[1] else 'j, k'}")  # fmt: skip
@@ -742,7 +744,7 @@ def copy(xs, ys):
     return "y0[...] = x0"
 
 
-TOOLS = {"philox": philox, "seen": seen, "row": row, "rows": rows}
+TOOLS = {"philox": philox, "seen": seen, "row": row, "rows": rows, **PRODUCTS}
 OVER = {"dynamic_update_slice", "scatter", "scatter_along"}  # which may write over their operand
 CODE = {
     **{

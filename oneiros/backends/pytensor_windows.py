@@ -144,7 +144,7 @@ def convolution(xs, ys, geo):
     head = [f"k = seen(x1, ({geo.inner}, {o}))", f"z = seen(y0, ({geo.batch * geo.rows}, {o}))"]
     if geo.direct:
         x = f"seen(x0, ({geo.batch * geo.rows}, {geo.inner}))"
-        return _lines(head, f"np.dot({x}, k, z)")
+        return _lines(head, f"product_nn({x}, k, z, 0)")
     if geo.framed:
         head += ["f = frame", "f[...] = 0", f"u = seen(f, ({math.prod(geo.whole)},))"]
     if geo.depthwise:
@@ -158,13 +158,13 @@ def convolution(xs, ys, geo):
     fill = nest([("b", "first, first + some")], _image(geo, "x0"), unfold)
     m = f"some * {geo.rows}"
     if geo.groups == 1:
-        body = f"g = 0\n{fill}\nnp.dot(rows(windows, 0, {m}), k, rows(z, first * {geo.rows}, {m}))"
+        body = f"g = 0\n{fill}\nproduct_nn(rows(windows, 0, {m}), k, rows(z, first * {geo.rows}, {m}), 0)"
         return _lines(start, head, _blocks(geo, body))
     body = nest(
         [("g", geo.groups)],
         fill,
         _weights(geo, "k"),
-        f"np.dot(rows(windows, 0, {m}), weights, rows(split, 0, {m}))",
+        f"product_nn(rows(windows, 0, {m}), weights, rows(split, 0, {m}), 0)",
         nest(
             [("r", m), ("c", geo.outputs)],
             f"z[first * {geo.rows} + r, g * {geo.outputs} + c] = split[r, c]",
@@ -199,7 +199,7 @@ def convolution_kernel_grad(xs, ys, geo):
     head = [f"z = seen(y0, ({geo.inner}, {o}))", f"d = seen(x0, ({geo.batch * geo.rows}, {o}))"]
     if geo.direct:
         x = f"seen(x1, ({geo.batch * geo.rows}, {geo.inner}))"
-        return _lines(head, f"np.dot({x}.T, d, z)")
+        return _lines(head, f"product_tn({x}, d, z, 0)")
     if geo.framed:
         head += ["f = frame", "f[...] = 0", f"u = seen(f, ({math.prod(geo.whole)},))"]
     start = [*_memory(True, 1), *head, "z[...] = 0"]
@@ -213,11 +213,11 @@ def convolution_kernel_grad(xs, ys, geo):
     total = nest([("a", geo.inner), ("c", geo.outputs)],
                  f"z[a, g * {geo.outputs} + c] += part[a, c]")  # fmt: skip
     if geo.groups == 1:
-        product = f"np.dot(rows(windows, 0, {m}).T, rows(d, first * {geo.rows}, {m}), part)"
-        return _lines(start, _blocks(geo, "g = 0", fill, product, total))
+        product = f"product_tn(rows(windows, 0, {m}), rows(d, first * {geo.rows}, {m}), z, 1)"
+        return _lines(start, _blocks(geo, "g = 0", fill, product))
     cut = nest([("r", m), ("c", geo.outputs)],
                f"split[r, c] = d[first * {geo.rows} + r, g * {geo.outputs} + c]")  # fmt: skip
-    product = f"np.dot(rows(windows, 0, {m}).T, rows(split, 0, {m}), part)"
+    product = f"product_tn(rows(windows, 0, {m}), rows(split, 0, {m}), part, 0)"
     return _lines(start, _blocks(geo, nest([("g", geo.groups)], fill, cut, product, total)))
 
 
@@ -229,7 +229,7 @@ def convolution_input_grad(xs, ys, geo):
     head = [f"k = seen(x1, ({geo.inner}, {o}))", f"d = seen(x0, ({geo.batch * geo.rows}, {o}))"]
     if geo.direct:
         z = f"seen(y0, ({geo.batch * geo.rows}, {geo.inner}))"
-        return _lines(head, f"np.dot(d, k.T, {z})")
+        return _lines(head, f"product_nt(d, k, {z}, 0)")
     start = [*_memory(True, 1), *head]
     if geo.framed:
         start += ["f = frame", f"u = seen(f, ({math.prod(geo.whole)},))"]
@@ -245,12 +245,12 @@ def convolution_input_grad(xs, ys, geo):
     m = f"some * {geo.rows}"
     each = [("b", "first, first + some")]
     if geo.groups == 1:
-        product = f"np.dot(rows(d, first * {geo.rows}, {m}), k.T, rows(windows, 0, {m}))"
+        product = f"product_nt(rows(d, first * {geo.rows}, {m}), k, rows(windows, 0, {m}), 0)"
         body = nest(each, before, fold, after)
         return _lines(start, _blocks(geo, "g = 0", product, body))
     cut = nest([("r", m), ("c", geo.outputs)],
                f"split[r, c] = d[first * {geo.rows} + r, g * {geo.outputs} + c]")  # fmt: skip
-    product = f"np.dot(rows(split, 0, {m}), weights.T, rows(windows, 0, {m}))"
+    product = f"product_nt(rows(split, 0, {m}), weights, rows(windows, 0, {m}), 0)"
     # one image at a time, so that all groups meet in its frame
     body = nest(
         [("b", geo.batch)], "first, some = b, 1", before,
