@@ -50,12 +50,12 @@ from pytensor.tensor.basic import constant
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.rewriting import elemwise as rewriting
 
+from oneiros.backends.pytensor_fusion import WrittenLoops
+from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, dot, tensor_type
 from oneiros.backends.pytensor_linker import Linker
 from oneiros.backends.pytensor_loops import LOOPS, Control
-from oneiros.backends.pytensor_kernels import CODE, OVER, Kernel, dot, tensor_type
-from oneiros.backends.pytensor_fusion import WrittenLoops
-from oneiros.backends.pytensor_windows import SCRATCH, WINDOWS
 from oneiros.backends.pytensor_scalars import ELEMENTWISE, Scalar, expression
+from oneiros.backends.pytensor_windows import SCRATCH, WINDOWS
 
 __all__ = ["BACKEND"]
 

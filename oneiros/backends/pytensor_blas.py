@@ -39,7 +39,8 @@ def _product(turned_x, turned_y):
     def product(typingctx, x, y, out, rest):
         def codegen(context, builder, signature, args):
             a, b, c = (
-                arrayobj.make_array(t)(context, builder, v) for t, v in zip(signature.args[:3], args)
+                arrayobj.make_array(t)(context, builder, v)
+                for t, v in zip(signature.args[:3], args)
             )
             shape_a, shape_b = (cgutils.unpack_tuple(builder, v.shape, 2) for v in (a, b))
             k, m = shape_a if turned_x else shape_a[::-1]

@@ -94,7 +94,9 @@ class Control(Kernel):
         lines = LOOPS[self.kind](body, node.inputs[:own], node.outputs, **self.params)
         lines = [*front, *lines]
         # numba lets go of an array after its last use, and views hold no share in it
-        held = [w for line in lines if "= np.empty" in line for w in line.split(" = ")[0].split(", ")]
+        held = [
+            w for line in lines if "= np.empty" in line for w in line.split(" = ")[0].split(", ")
+        ]
         lines += [f"{name}.size" for name in held]
         return compiled(self.kind, names, lines, types, True, tuple(parts))
 

@@ -147,12 +147,20 @@ def int_power(x, n):
     return y
 
 
+@_jit
+def whole(x):
+    return np.int64(x)
+
+
 HELPERS = {
     "np": np,
     "math": math,
     "inf": math.inf,
     "nan": math.nan,
-    **{f.__name__: f for f in (exp32, sigmoid32, tanh32, erfinv, digamma, trigamma, int_power)},
+    **{
+        f.__name__: f
+        for f in (exp32, sigmoid32, tanh32, erfinv, digamma, trigamma, int_power, whole)
+    },
 }
 
 
@@ -244,7 +252,7 @@ def _cast(have, want):
     if want.kind == "b":
         return "x != X(0)"
     if have.kind == "f" and want.kind in "iu" and want != np.uint64:
-        return "np.int64(x)"  # and then cut off, as NumPy does
+        return "whole(x)"  # and then cut off, as NumPy does
     return "x"
 
 

@@ -81,8 +81,6 @@ class _Geometry:
         if whole:  # a row of the window is one run of memory
             t, place[-1] = t[:-1], f"{o[-1]} * {self.strides[-1]}"
             tap = f"({flat(t, self.window[:-1])}) * {self.window[-1]}"
-        size = self.whole[-1] * self.whole[-2] if len(self.whole) > 1 else self.whole[-1]
-        del size
         source = flat([*place, f"g * {self.channels}"], self.whole)
         lines = [f"p = {source}", f"q = ({tap}) * {self.channels}"]
         return nest(
@@ -148,10 +146,8 @@ def convolution(xs, ys, geo):
     if geo.framed:
         head += ["f = frame", "f[...] = 0", f"u = seen(f, ({math.prod(geo.whole)},))"]
     if geo.depthwise:
-        body = f"w = q * {o} + g * {geo.outputs}"
         inner = nest([("m", geo.outputs)], f"z[b * {geo.rows} + r, g * {geo.outputs} + m] += "
                      f"u[p] * k[q, g * {geo.outputs} + m]")  # fmt: skip
-        del body
         return _lines(start, head, "z[...] = 0", nest(
             [("b", geo.batch)], _image(geo, "x0"), _by_channel(geo, inner)))  # fmt: skip
     unfold = geo.unfolding(f"windows[(b - first) * {geo.rows} + r, q + c] = u[p + c]")
