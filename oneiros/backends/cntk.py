@@ -13,9 +13,7 @@ import numpy as np
 
 from oneiros.backends import cntk_setup
 from oneiros.backends.cntk_process import CARRY, EXACT, Program
-from oneiros.backends.engine import LOOPS, Engine, compose, plain
-from oneiros.backends.numpy import UFUNCS, quiet
-from oneiros.backends.numpy_plan import plan
+from oneiros.backends.engine import LOOPS, Engine, compose, cut, plain
 from oneiros.core import primitives as p
 from oneiros.core.graph import Graph, symbols
 from oneiros.core.spec import spec_of
@@ -286,32 +284,40 @@ class CNTK(Engine):
             return False
         return rule(call)
 
-    def build(self, graph, donate=()):
-        return Program(graph, donate)
-
     def compile(self, graph, donate=()):
-        """As the base has it, after a first stage in NumPy: single numbers that lead to a number
-        which CNTK cannot compute (Adam's corrections divide), or the engine would be called twice.
+        """As the base has it, but for two things.
+
+        A first stage in NumPy has the single numbers that lead to a number which CNTK cannot
+        compute (Adam's corrections divide), or the engine would be called twice. And what passes
+        from part to part stays as CNTK carries it.
         """
         graph = plain(graph)
         first = self.first(graph)
-        if not first:
-            return super().compile(graph, donate)
-        self.tell(c.target for c in first if not self.takes(c))
         early = set(map(id, first))
-        others = [c for c in graph.calls if id(c) not in early]
-        made = {id(s): s for c in first for s in c.outputs}
         ends = {id(s): s for s in symbols(graph.outputs)}
-        read = ends.keys() | {id(s) for c in others for s in symbols(c.args)}
-        head = Graph(first, graph.inputs, [s for key, s in made.items() if key in read])
-        own = made.keys() | set(map(id, graph.inputs))
+        later = [c for c in graph.calls if id(c) not in early]
+        read = ends.keys() | {id(s) for c in later for s in symbols(c.args)}
+        head = Graph(first, graph.inputs, [s for c in first for s in c.outputs if id(s) in read])
+        own = set(map(id, (*head.outputs, *graph.inputs)))
         rest = Graph(
-            others,
+            later,
             [*graph.inputs, *head.outputs],
             [s for key, s in ends.items() if key not in own],
         )
-        free = [i for i in donate if id(graph.inputs[i]) not in ends]
-        parts = [(head, quiet(plan(head, self.raw, UFUNCS))), (rest, super().compile(rest, free))]
+        stages = [(False, head)] * bool(first) + cut(rest, self.takes)
+        self.tell(
+            c.target for own, part in stages if not own for c in part.calls if not self.takes(c)
+        )
+        free = {id(s) for i, s in enumerate(graph.inputs) if i in donate} - ends.keys()
+        last = {id(s): part for _, part in stages for s in part.inputs}
+        outside = ends.keys() | {id(s) for o, part in stages if not o for s in part.inputs}
+        parts = []
+        for own, part in stages:
+            dying = [i for i, s in enumerate(part.inputs) if id(s) in free and last[id(s)] is part]
+            inner = {id(s) for s in part.outputs} - outside
+            parts.append(
+                (part, Program(part, dying, inner) if own else self._stage(own, part, dying))
+            )
         return compose(graph, parts)
 
     def first(self, graph):

@@ -207,14 +207,18 @@ class Program:
     Args:
         graph: Calls that CNTK takes.
         donate: Positions of inputs whose memory outputs may take over.
+        inner: Ids of outputs that only programs read: they stay as CNTK carries them.
     """
 
-    def __init__(self, graph, donate=()):
+    def __init__(self, graph, donate=(), inner=()):
         dtypes = [s.dtype for s in (*graph.inputs, *graph.outputs)]
         self.float = "f8" if "float64" in dtypes else "f4"  # CNTK takes inputs of one dtype
         self.inputs = [(tuple(s.shape), self.float) for s in graph.inputs]
         self.outputs = [(tuple(s.shape), CARRY[s.dtype]) for s in graph.outputs]
-        self.dtypes = [np_dtype(s.dtype) for s in graph.outputs]
+        self.dtypes = [
+            np.dtype(c) if id(s) in inner else np_dtype(s.dtype)
+            for s, (_, c) in zip(graph.outputs, self.outputs)
+        ]
         self.plain = [np.dtype(c) == d for (_, c), d in zip(self.outputs, self.dtypes)]
         self.long = [i for i, s in enumerate(graph.inputs) if s.dtype in ("int32", "uint32")]
         self.instead = None
@@ -259,7 +263,12 @@ class Program:
             from oneiros.core import backend
 
             self.instead = backend.load("numpy").compile(self.graph)
-        return self.instead(*values)
+        values = [
+            x if isinstance(x, np.ndarray) and x.dtype == d else np.asarray(x).astype(d)
+            for x, d in zip(values, (np_dtype(s.dtype) for s in self.graph.inputs))
+        ]
+        made = self.instead(*values)
+        return [y.astype(d, copy=False) for y, d in zip(made, self.dtypes)]
 
     def given(self, memory, i, x):
         """Where the input `x` is, in shared memory."""

@@ -499,8 +499,28 @@ def spread_kernel(v, shape, dilation):
     return padded(v, shape, [*[(0, 0, d - 1) for d in dilation], (0, 0, 0), (0, 0, 0)], 0)
 
 
+FEW = 32  # terms of a sum up to which windows are laid side by side
+
+
+def windows(v, shape, window, strides, dilation):
+    """The windows of (batch, *spatial, in) as a matrix, (batch * out, window * in)."""
+    count = [(n - (w - 1) * d - 1) // s + 1 for n, w, s, d in
+             zip(shape[1:], window, strides, dilation)]  # fmt: skip
+    parts = [
+        part_of(v, shape, [i * d for i, d in zip(place, dilation)], (0, *count, 0), strides)
+        for place in np.ndindex(*window)
+    ]
+    rows = shape[0] * size(count)
+    parts = [C.reshape(part, (rows, shape[-1])) for part in parts]
+    return C.splice(*parts, axis=1) if len(parts) > 1 else parts[0]
+
+
 def convolution(out, x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
-    rank = len(strides)
+    rank, terms = len(strides), size(kernel.shape[:-1])
+    if groups == 1 and terms <= FEW:
+        v, shape = framed(x.v, x.shape, padding, lhs_dilation)
+        rows = windows(v, shape, kernel.shape[:rank], strides, rhs_dilation)
+        return C.reshape(C.times(rows, C.reshape(kernel.v, (terms, out.shape[-1]))), out.shape)
     x = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
     kernel = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
     kernel = moved(*kernel, (rank + 1, rank, *range(rank)))
@@ -552,8 +572,12 @@ def convolution_kernel_grad(
     out, g, x, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, groups
 ):
     """The correlation of channels: those of `x` are the batch, the batch is summed over."""
-    rank = len(strides)
+    rank, terms = len(strides), size(kernel_shape[:-1])
     v, shape = framed(x.v, x.shape, padding, lhs_dilation)
+    if groups == 1 and terms <= FEW:
+        rows = windows(v, shape, kernel_shape[:rank], strides, rhs_dilation)
+        g = C.reshape(g.v, (size(g.shape[:-1]), g.shape[-1]))
+        return C.reshape(C.times(C.transpose(rows, (1, 0)), g), tuple(kernel_shape))
     spans = [(m - 1) * s + 1 + (w - 1) * d for m, s, w, d in
              zip(g.shape[1:-1], strides, kernel_shape, rhs_dilation)]  # fmt: skip
     v = cut(v, shape, [0] * len(shape), [shape[0], *spans, shape[-1]])
