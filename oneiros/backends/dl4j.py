@@ -28,7 +28,9 @@ class DL4J(Engine):
     def compile(self, graph, donate=()):
         step = steps(plain(graph), self.lowered, self.raw, UFUNCS, donate)
         self.tell(step.in_numpy)
-        return quiet(step)
+        run = quiet(step)
+        run.source = step.source
+        return run
 
 
 RULES = {**dl4j_kernels.RULES, **dl4j_places.RULES, **dl4j_windows.RULES}

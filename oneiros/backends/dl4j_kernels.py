@@ -34,6 +34,8 @@ ARITHMETIC = {
     p.multiply: ("multiply", 3, 2, 2),
     p.divide: ("divide", 2, 3, 4),
     p.power: ("Pow", 4, 31, 45),
+    p.remainder: ("floormod", 19, 21, None),
+    p.floor_divide: ("floordiv", 18, 20, None),
 }
 COMPARISONS = {  # name, number, number with the operands exchanged
     p.equal: ("equals", 0, 0),
@@ -76,7 +78,7 @@ def elementwise(plan, target, x, y, out):
         return plan.call(PAIRS, pairs, *shaped(out.shape, x, y, out), None)
     if y.size == 1 and x.size == out.size:
         return plan.call(SCALARS, right, *shaped(out.shape, x, out), y.reshape(()), None)
-    if x.size == 1 and y.size == out.size:
+    if x.size == 1 and y.size == out.size and left is not None:
         return plan.call(SCALARS, left, *shaped(out.shape, y, out), x.reshape(()), None)
     return broadcasting(plan, name, x, y, out)
 
@@ -120,7 +122,7 @@ def number(v):
 def arithmetic(plan, call):
     (y,) = call.outputs
     dtype = np_dtype(y.dtype)
-    allowed = dtype.kind in "iu" and call.target not in (p.divide, p.power)
+    allowed = dtype.kind in "iu" and call.target in (p.add, p.subtract, p.multiply)
     if not (allowed or dtype.name in FLOATS):
         return NotImplemented
     values, arrays = operands(plan, call)
@@ -253,7 +255,17 @@ def polygamma1(plan, x, out):
     plan.run("polygamma", [order, x], [out])
 
 
+def arcsinh(plan, x, out):
+    """By the size, where the engine's formula cancels nothing."""
+    size = plan.spare_array(x.shape, x.dtype)
+    transform(plan, p.abs, x, size)
+    transform(plan, p.arcsinh, size, size)
+    plan.call("execTransformSame", 1, x, out, None)
+    elementwise(plan, p.multiply, out, size, out)
+
+
 COMPOSED = {
+    p.arcsinh: arcsinh,
     p.trunc: trunc, p.sign: sign, p.cbrt: cbrt, p.log2: logarithm(2), p.log10: logarithm(10),
     p.isnan: isnan, p.polygamma1: polygamma1,
 }  # fmt: skip

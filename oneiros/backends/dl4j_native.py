@@ -135,7 +135,11 @@ def _library():
     """The file of the engine's library, which ND4J unpacked and loaded."""
     loader = jpype.JClass("org.bytedeco.javacpp.Loader")
     beside = Path(str(loader.load(jpype.JClass("org.nd4j.linalg.cpu.nativecpu.bindings.Nd4jCpu"))))
-    return next(p for p in sorted(beside.parent.iterdir()) if p.stem.endswith("nd4jcpu") and "jni" not in p.name)
+    return next(
+        p
+        for p in sorted(beside.parent.iterdir())
+        if p.stem.endswith("nd4jcpu") and "jni" not in p.name
+    )
 
 
 class Memory:
@@ -162,10 +166,14 @@ class Memory:
     def buffer(self, array):
         """The engine's buffer over an array's memory."""
         address = array.__array_interface__["data"][0]
-        span = sum((n - 1) * abs(s) for n, s in zip(array.shape, array.strides)) // array.itemsize + 1
+        span = (
+            sum((n - 1) * abs(s) for n, s in zip(array.shape, array.strides)) // array.itemsize + 1
+        )
         key = address, span, array.dtype
         if key not in self.buffers:
-            made = self.native.dbCreateExternalDataBuffer(span, DTYPES[array.dtype.name], address, None)
+            made = self.native.dbCreateExternalDataBuffer(
+                span, DTYPES[array.dtype.name], address, None
+            )
             self.made.append(("deleteDataBuffer", made))
             self.arrays.append(array)
             self.buffers[key] = made

@@ -84,7 +84,9 @@ def concatenate(plan, call):
         return NotImplemented
     arrays, out = [plan.dense(plan_argument(plan, x)) for x in call.args], plan.place(y)
     if out.dtype == bool:
-        plan.run("concat", [a.view(np.uint8) for a in arrays], [out.array.view(np.uint8)], i=(axis,))
+        plan.run(
+            "concat", [a.view(np.uint8) for a in arrays], [out.array.view(np.uint8)], i=(axis,)
+        )
     else:
         plan.run("concat", arrays, [out.array], i=(axis,))
     return plan.define(y, out)

@@ -182,9 +182,7 @@ class Steps(numpy_plan.Plan):
             and v.shape == shape and v.dtype == dtype
         ]  # fmt: skip
         home = self.home.get(id(y))
-        if home is not None and (
-            home.slot.alive == 0 or any(v.slot is home.slot for v in reused)
-        ):
+        if home is not None and (home.slot.alive == 0 or any(v.slot is home.slot for v in reused)):
             return Value(shape, dtype, home.slot, home.array, whole=True)
         for v in reused:
             if v.slot.block is not None:
@@ -260,14 +258,19 @@ class Steps(numpy_plan.Plan):
             return self._fallback(call)
         values = [self.operand(x) for x in call.args]
         state, slices, constants = values[:carry], values[carry : carry + xs], values[carry + xs :]
-        stacks = [self.buffer((length, *s.shape[1:]), np_dtype(s.dtype)) for s in call.outputs[carry:]]
+        stacks = [
+            self.hold(self.buffer((length, *s.shape[1:]), np_dtype(s.dtype)))
+            for s in call.outputs[carry:]
+        ]
         state = [self.hold(v) for v in state]
         for i in range(length - 1, -1, -1) if reverse else range(length):
             rows = [self.row(v, i) for v in slices]
-            state = self.one_step(body, [*state, *rows, *constants], carry, [s.array[i] for s in stacks])
+            state = self.one_step(
+                body, [*state, *rows, *constants], carry, [self.row(s, i) for s in stacks]
+            )
         for y, v in zip(call.outputs, [*state, *stacks]):
             self.define(y, v)
-        for v in state:
+        for v in (*state, *stacks):
             self.release(v.slot)
         return None
 
@@ -296,7 +299,7 @@ class Steps(numpy_plan.Plan):
         self.into, saved = {}, self.into
         for y, row in zip(body.outputs[carry:], rows):
             if isinstance(y, Symbol):
-                self.into.setdefault(id(y), Value(row.shape, row.dtype, numpy_plan.Slot(), row))
+                self.into.setdefault(id(y), row)
         for k, (s, v) in enumerate(zip(body.inputs, values)):
             self.define(s, v)
             if k < carry:
@@ -308,8 +311,8 @@ class Steps(numpy_plan.Plan):
         state = [self.hold(self.operand(y)) for y in body.outputs[:carry]]
         for y, row in zip(body.outputs[carry:], rows):
             v = self.operand(y, row.dtype)
-            if v.array is not row and v.array.__array_interface__ != row.__array_interface__:
-                self.copy(np.broadcast_to(v.array, row.shape), row)
+            if v.array is not row.array:
+                self.copy(np.broadcast_to(v.array, row.shape), row.array)
         for key in {id(s) for s in symbols(body.outputs)}:
             self.release(self.values[key].slot)
         self.into = saved

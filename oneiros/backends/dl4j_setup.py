@@ -70,7 +70,14 @@ def setup(say=print):
 
 
 def _maven(folder, *options):
-    command = ["mvn", "-B", "-q", *options, "dependency:copy-dependencies", "-DoutputDirectory=jars"]
+    command = [
+        "mvn",
+        "-B",
+        "-q",
+        *options,
+        "dependency:copy-dependencies",
+        "-DoutputDirectory=jars",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode or not any((folder / "jars").glob("nd4j-native*")):
         told = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
@@ -84,7 +91,7 @@ def _platform():
     """The name that ND4J has for this machine."""
     system, machine = platform.system().lower(), platform.machine().lower()
     machine = {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
-    name = f"{ {'darwin': 'macosx'}.get(system, system)}-{machine}"
+    name = f"{ {'darwin': 'macosx'}.get(system, system) }-{machine}"
     if name not in ("linux-x86_64", "linux-arm64", "macosx-x86_64", "windows-x86_64"):
         raise RuntimeError(f"backend 'dl4j' needs ND4J, which there is none of for {name}")
     return name

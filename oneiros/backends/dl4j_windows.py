@@ -62,7 +62,12 @@ def convolve(plan, x, kernel, out, strides, padding, lhs_dilation, rhs_dilation)
     made, finish = into(plan, out)
     rank = len(strides)
     plain = rank <= 2 and {*lhs_dilation, *rhs_dilation} == {1} and x.dtype == np.float32
-    if plain and all(a == b >= 0 for a, b in padding) and made.size and math.prod(kernel.shape[:-2]) > 1:
+    if (
+        plain
+        and all(a == b >= 0 for a, b in padding)
+        and made.size
+        and math.prod(kernel.shape[:-2]) > 1
+    ):
         line = lambda a: a if rank == 2 else a.reshape(a.shape[0], 1, *a.shape[1:])
         two = lambda v, one: (one, *v) if rank == 1 else tuple(v)
         window = kernel.reshape(two(kernel.shape[:-2], 1) + kernel.shape[-2:])
@@ -73,7 +78,9 @@ def convolve(plan, x, kernel, out, strides, padding, lhs_dilation, rhs_dilation)
         return finish()
     x = framed(plan, x, widths(padding, lhs_dilation), 0)
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    for piece, cols in unfolded(plan, x, kernel.shape[:-2], made.shape[1:-1], strides, rhs_dilation):
+    for piece, cols in unfolded(
+        plan, x, kernel.shape[:-2], made.shape[1:-1], strides, rhs_dilation
+    ):
         plan.run("matmul", [cols, matrix], [made[piece].reshape(-1, matrix.shape[1])])
     return finish()
 
@@ -171,7 +178,9 @@ def convolution_input_grad(plan, call):
     n, m = kernel.shape[-2], kernel.shape[-1] // groups
     for i in range(groups):
         part = turned[..., i * m : (i + 1) * m].swapaxes(-1, -2)
-        convolve(plan, g[..., i * m : (i + 1) * m], part, out.array[..., i * n : (i + 1) * n], **options)
+        convolve(
+            plan, g[..., i * m : (i + 1) * m], part, out.array[..., i * n : (i + 1) * n], **options
+        )
     return plan.define(y, out)
 
 
