@@ -132,8 +132,7 @@ class Process:
 
     def lost(self):
         self.end()
-        self.words.seek(0)
-        words = self.words.read()[-800:].decode(errors="replace").strip()
+        words = self.words
         code = self.process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise RuntimeError(
@@ -142,13 +141,17 @@ class Process:
         )
 
     def end(self):
-        """Stop the process, if it is this process's."""
+        """Stop the process, if it is this process's; its last words stay."""
         self.channel.close()
         if self.owner == os.getpid():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.2)
             self.process.kill()
             self.process.wait()
+        if not isinstance(self.words, str):
+            with self.words as file:
+                file.seek(0)
+                self.words = file.read()[-800:].decode(errors="replace").strip()
 
     @property
     def alive(self):

@@ -308,7 +308,11 @@ def iota(out, shape, axis, dtype):
 
 
 def cut(v, shape, start, stop, strides=None):
-    strides = strides or (1,) * len(shape)
+    strides = list(strides or (1,) * len(shape))
+    stop = list(stop)
+    for i, step in enumerate(strides):
+        if stop[i] - start[i] <= step:  # one element
+            strides[i], stop[i] = 1, start[i] + 1
     axes = [i for i, n in enumerate(shape) if (start[i], stop[i], strides[i]) != (0, n, 1)]
     if not axes:
         return v
