@@ -6,8 +6,7 @@ What the engine lacks or gets wrong is one line of NumPy on the same memory.
 
 from __future__ import annotations
 
-from oneiros.backends import dl4j_setup
-from oneiros.backends import dl4j_kernels, dl4j_places, dl4j_windows
+from oneiros.backends import dl4j_kernels, dl4j_places, dl4j_setup, dl4j_windows
 from oneiros.backends.dl4j_kernels import small_floats
 from oneiros.backends.dl4j_plan import Steps, steps
 from oneiros.backends.engine import Engine, plain

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from oneiros.backends.dl4j_native import DTYPES
+from oneiros.backends.dl4j_native import CODES
 from oneiros.backends.numpy_plan import Value
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
@@ -110,7 +110,7 @@ def dense_of(plan, x, v):
 
 
 def known(*dtypes):
-    return all(np.dtype(d).name in DTYPES for d in dtypes)
+    return all(np.dtype(d) in CODES for d in dtypes)
 
 
 def number(v):
@@ -126,8 +126,15 @@ def arithmetic(plan, call):
     if not (allowed or dtype.name in FLOATS):
         return NotImplemented
     values, arrays = operands(plan, call)
-    out = plan.place(y, [*zip(call.args, values)])
+    guarded = call.target in (p.remainder, p.floor_divide)
+    out = plan.place(y, () if guarded else [*zip(call.args, values)])
     elementwise(plan, call.target, *arrays, out.array)
+    if guarded:  # of infinities the engine makes something else than NumPy
+        x, y_ = (flat_sum(plan, a) for a in arrays)
+        ufunc = np.remainder if call.target is p.remainder else np.floor_divide
+        plan.line(
+            "if not {} - {} == 0 == {} - {}: {}({}, {}, {})", x, x, y_, y_, ufunc, *arrays, out
+        )
     return plan.define(y, out)
 
 
@@ -186,7 +193,7 @@ def transform(plan, target, x, out):
 
 def is_guarded_sqrt(plan, call):
     """Whether a positive number is added to the roots, so that the smallest ones do not matter."""
-    (y,), (x,) = call.outputs, call.args
+    (y,) = call.outputs
     users = plan.users.get(id(y), [])
     if y.dtype != "float32" or math.prod(y.shape) < 2048 or len(users) != 1:
         return False
@@ -376,7 +383,7 @@ def cast(plan, call):
     if v.dtype.kind in "fV" and dtype.kind in "iu" and dtype.name not in ("int32", "int64"):
         return NotImplemented  # what does not fit is what the machine makes of it
     array, out = plan.dense(x), plan.place(y)
-    if dtype == bool:
+    if dtype.kind == "b":
         if array.dtype.name in ("float16", "bfloat16"):
             return NotImplemented
         compare(plan, p.not_equal, array, scalar(0, array.dtype), out.array)
@@ -645,7 +652,10 @@ def widened(rule):
         if not any(x.dtype in LOW for x in (*symbols(call.args), *call.outputs)):
             return rule(plan, call)
         args, outs = [], []
+        low = next(x.dtype for x in (*symbols(call.args), *call.outputs) if x.dtype in LOW)
         for x in call.args:
+            if type(x) is float:  # numbers are what the narrow dtype makes of them
+                x = float(np_dtype(low).type(x))
             if getattr(x, "dtype", None) is None or plan.operand(x).dtype.name not in LOW:
                 args.append(x)
                 continue

@@ -11,15 +11,14 @@ import contextlib
 import ctypes
 import functools
 import itertools
-import math
 import weakref
 from ctypes import c_bool, c_char, c_char_p, c_double, c_int, c_longlong, c_void_p
 from pathlib import Path
 
 import jpype
-import numpy as np
 
 from oneiros.backends import dl4j_setup
+from oneiros.core.dtypes import np_dtype
 
 __all__ = ["DTYPES", "Memory", "native"]
 
@@ -27,6 +26,7 @@ DTYPES = {
     "bool": 1, "float16": 3, "float32": 5, "float64": 6, "int8": 7, "int16": 8, "int32": 9,
     "int64": 10, "uint8": 11, "uint16": 12, "uint32": 13, "uint64": 14, "bfloat16": 17,
 }  # fmt: skip
+CODES = {np_dtype(name): code for name, code in DTYPES.items()}
 POINTERS = {  # functions of pointers and one op number each: how many pointers follow the number
     "execPairwiseTransform": 10, "execPairwiseTransformBool": 10, "execScalar": 10,
     "execScalarBool": 10, "execTransformSame": 7, "execTransformStrict": 7,
@@ -87,7 +87,7 @@ class Native:
         numbers = [(c_longlong * max(rank, 1))(*v) for v in (shape, strides)]
         dense = strides == tuple(itertools.accumulate(shape[:0:-1], int.__mul__, initial=1))[::-1]
         dense = dense or not rank
-        made = self.shapeBuffer(rank, *numbers, DTYPES[dtype], b"c", int(dense), 0 in shape)
+        made = self.shapeBuffer(rank, *numbers, CODES[dtype], b"c", int(dense), 0 in shape)
         return self.getConstantShapeBufferPrimary(made)
 
     def check(self):
@@ -171,9 +171,7 @@ class Memory:
         )
         key = address, span, array.dtype
         if key not in self.buffers:
-            made = self.native.dbCreateExternalDataBuffer(
-                span, DTYPES[array.dtype.name], address, None
-            )
+            made = self.native.dbCreateExternalDataBuffer(span, CODES[array.dtype], address, None)
             self.made.append(("deleteDataBuffer", made))
             self.arrays.append(array)
             self.buffers[key] = made
@@ -184,7 +182,7 @@ class Memory:
 
     def shape(self, array):
         strides = tuple(s // array.itemsize for s in array.strides)
-        return self.native.shape_of(array.shape, strides, array.dtype.name)
+        return self.native.shape_of(array.shape, strides, array.dtype)
 
     def pair(self, array):
         """What a function of pointers takes for an array: buffer, layout, and no device's layout."""
@@ -221,6 +219,3 @@ class Memory:
 def _freed(engine, made):
     for name, pointer in reversed(made):
         getattr(engine, name)(pointer)
-
-
-_ = math

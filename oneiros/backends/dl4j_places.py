@@ -13,7 +13,14 @@ import numpy as np
 
 from oneiros.backends import numpy_windows
 from oneiros.backends.dl4j_kernels import (
-    FLOATS, PAIRS, SCALARS, compare, elementwise, known, scalar, shaped, widened,
+    FLOATS,
+    PAIRS,
+    SCALARS,
+    compare,
+    elementwise,
+    known,
+    scalar,
+    shaped,
 )  # fmt: skip
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
@@ -306,7 +313,7 @@ def dynamic_slice(plan, call):
     v = plan.operand(x)
     if not known(v.dtype) or not v.shape:
         return NotImplemented
-    row, count = block(plan, starts, sizes, v.shape)
+    row = block(plan, starts, sizes, v.shape)
     array, out = plan.dense(plan_argument(plan, x)), plan.place(y)
     gathered(plan, array.reshape(-1), row, out.array.reshape(-1))
     return plan.define(y, out)
@@ -317,7 +324,7 @@ def dynamic_update_slice(plan, call):
     v, u = plan.operand(x), plan.operand(update)
     if not known(v.dtype) or v.dtype == bool or v.dtype.itemsize < 4 or not v.shape:
         return NotImplemented
-    row, count = block(plan, starts, u.shape, v.shape)
+    row = block(plan, starts, u.shape, v.shape)
     new = plan.dense(plan_argument(plan, update))
     return placed(plan, y, x, row, new.reshape(-1, 1), "set", math.prod(v.shape))
 
@@ -333,7 +340,7 @@ def block(plan, starts, sizes, shape):
     base = (grid * steps[:, None]).sum(0)
     row = plan.spare_array(base.shape, np.int64)
     elementwise(plan, p.add, base, first, row)
-    return row, base.size
+    return row
 
 
 # Matrices ---------------------------------------------
@@ -394,4 +401,3 @@ RULES = {
     p.random_uniform: noise("execRandom", 0, 1),
     p.random_normal: noise("execRandom3", 6, 3),
 }
-_ = widened

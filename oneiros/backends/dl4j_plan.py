@@ -9,14 +9,13 @@ nothing is bound or copied there.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import threading
 
 import numpy as np
 
 from oneiros.backends import numpy_plan
-from oneiros.backends.dl4j_native import DTYPES, Memory
+from oneiros.backends.dl4j_native import CODES, Memory
 from oneiros.backends.numpy_plan import Value
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
@@ -26,7 +25,6 @@ from oneiros.core.symbol import Symbol
 
 __all__ = ["Steps", "steps"]
 
-INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 UNROLLED = 4000  # calls that a loop may become
 
 
@@ -362,7 +360,7 @@ class Steps(numpy_plan.Plan):
 
     def copy(self, x, out):
         """`x` into `out`, of any layout and dtype."""
-        if x.dtype.name not in DTYPES or out.dtype.name not in DTYPES:
+        if x.dtype not in CODES or out.dtype not in CODES:
             return self.line("{}({}, {}, casting='unsafe')", np.copyto, out, x)
         if x.dtype == bool:
             x = x.view(np.uint8)
@@ -426,4 +424,3 @@ def native_error(native):
 
 LOOPS = {p.cond, p.while_loop, p.scan, p.checkpoint}
 QUIET = {*LOOPS, *numpy_plan.VIEWS, *numpy_plan.ALIASES}
-_ = ctypes, DTYPES, UNROLLED, INTEGERS

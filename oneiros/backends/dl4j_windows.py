@@ -6,14 +6,19 @@ strided view of the framed input, times a matrix. Pooling goes through the offse
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 
 from oneiros.backends import numpy_windows
 from oneiros.backends.dl4j_kernels import (
-    FLOATS, PAIRS, bits, compare, either, elementwise, flat_sum, shaped, widened,
+    FLOATS,
+    bits,
+    compare,
+    either,
+    elementwise,
+    flat_sum,
+    widened,
 )  # fmt: skip
 from oneiros.backends.dl4j_places import fill, flipped, framed
 from oneiros.core import primitives as p
@@ -352,4 +357,3 @@ RULES = {
         p.sum_pool_grad: sum_pool_grad,
     }.items()
 }
-_ = itertools, PAIRS, shaped
