@@ -12,7 +12,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.scalar.basic import Composite
 from pytensor.tensor.elemwise import Elemwise
 
-from oneiros.backends.pytensor_kernels import Kernel, at, nest
+from oneiros.backends.pytensor_kernels import Kernel, at, lengths, nest, row_of
 from oneiros.backends.pytensor_scalars import literal
 from oneiros.core.spec import Spec
 
@@ -41,8 +41,8 @@ def written(node):
     place = {x: i for i, x in reversed(list(enumerate(held)))}
     shape = outs[0].shape
     axes = merged(shape, [x.type.shape for x in held])
-    sizes = [n for n, _ in axes]
-    loops = [(f"i{k}", n if len(sizes) > 1 else "y0.size") for k, n in enumerate(sizes)]
+    sizes = lengths("y0", [group for _, group in axes], len(shape))
+    loops = [(f"i{k}", n) for k, n in enumerate(sizes)]
     lines, loads, names = [], {}, []
     for x in node.inputs:
         if x not in place:
@@ -52,15 +52,14 @@ def written(node):
         kept = [shape_along(x.type.shape, group) for _, group in axes]
         depth = max((k + 1 for k, n in enumerate(kept) if n != 1), default=0)
         if f"v{i}" not in names:
-            sizes_of = f"(x{i}.size,)" if len(kept) == 1 else tuple(kept)
-            lines.append(f"a{i} = seen(x{i}, {sizes_of})")
+            own = ["1" if n == 1 else size for n, size in zip(kept, sizes)]
+            lines.append(f"a{i} = seen(x{i}, {row_of(own)})")
             index = ["0" if n == 1 else f"i{k}" for k, n in enumerate(kept)]
             loads.setdefault(depth, []).append(f"v{i} = {at(f'a{i}', index)}")
         names.append(f"v{i}")
     body, results = statements(node.op.scalar_op, names)
     for j, result in enumerate(results):
-        sizes_of = f"(y{j}.size,)" if len(sizes) == 1 else tuple(sizes)
-        lines.append(f"b{j} = seen(y{j}, {sizes_of})")
+        lines.append(f"b{j} = seen(y{j}, {row_of(sizes)})")
         body.append(f"{at(f'b{j}', [i for i, _ in loops])} = {result}")
     inner = "\n".join([*loads.get(len(loops), []), *body])
     for k in range(len(loops) - 1, -1, -1):

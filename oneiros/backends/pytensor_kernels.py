@@ -26,7 +26,7 @@ from oneiros.backends.pytensor_scalars import HELPERS, JIT, literal, scalar
 from oneiros.core.spec import Spec
 
 __all__ = [
-    "CODE", "OVER", "Kernel", "array_type", "at", "bound", "compiled", "dot", "larger", "nest",
+    "CODE", "OVER", "Kernel", "array_type", "at", "bound", "compiled", "dot", "larger", "lengths", "nest", "row_of",
     "tensor_type",
 ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def compiled(name, names, lines, types, fast=True, parts=()):
     """
     source = f"def {name}({', '.join(names)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
     inner = [(n, f.key) for n, f in parts]
-    key = hashlib.sha256(f"{source} {types} {fast} {inner} oneiros 5".encode()).hexdigest()
+    key = hashlib.sha256(f"{source} {types} {fast} {inner} oneiros 6".encode()).hexdigest()
     if os.environ.get("ONEIROS_PYTENSOR_LINKER") == "python":
         from oneiros.backends.pytensor_plain import plainly
 
@@ -207,6 +207,24 @@ def nest(loops, *body):
     return "\n".join([*lines, *["    " * depth + line for b in body for line in b.splitlines()]])
 
 
+def lengths(array, groups, rank):
+    """The joint lengths of groups of an array's axes as source, the same for all its shapes."""
+    if len(groups) == 1:
+        return [f"{array}.size"]
+    return [" * ".join(f"{array}.shape[{k}]" for k in group) for group in groups]
+
+
+def row_of(texts):
+    """A tuple as source."""
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def every(array, rank):
+    """Loops over an array's places, and their indices."""
+    names = [f"i{k}" for k in range(rank)]
+    return [(i, f"{array}.shape[{k}]") for k, i in enumerate(names)], names
+
+
 def over(shape, prefix="i"):
     """Loops over a shape, and their indices."""
     names = [f"{prefix}{k}" for k in range(len(shape))]
@@ -224,20 +242,20 @@ def reshape(xs, ys, *, shape):
 
 
 def transpose(xs, ys, *, order):
-    loops, names = over(ys[0].shape)
+    loops, names = every("y0", len(order))
     inside = [names[order.index(i)] for i in range(len(order))]
     return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
 
 
 def broadcast_to(xs, ys, *, shape):
-    loops, names = over(shape)
+    loops, names = every("y0", len(shape))
     own = names[len(shape) - len(xs[0].shape) :]
     inside = ["0" if n == 1 else i for n, i in zip(xs[0].shape, own)]
     return nest(loops, f"{at('y0', names)} = {at('x0', inside)}")
 
 
 def iota(xs, ys, *, shape, axis, dtype):
-    loops, names = over(shape)
+    loops, names = every("y0", len(shape))
     return nest(loops, f"{at('y0', names)} = {names[axis]}")
 
 
@@ -405,16 +423,17 @@ def bitcast(xs, ys, *, dtype):
 
 # Reductions and order ---------------------------------------------
 def _groups(shape, axes):
-    """Neighbouring axes of one kind as one: pairs of a length and whether it is reduced."""
+    """Neighbouring axes of one kind as one: pairs of a length's source and whether it is reduced."""
     found = []
     for i, n in enumerate(shape):
         if n == 1:
             continue
         if found and found[-1][1] == (i in axes):
-            found[-1] = found[-1][0] * int(n), found[-1][1]
+            found[-1][0].append(i)
         else:
-            found.append((int(n), i in axes))
-    return found
+            found.append(([i], i in axes))
+    return list(zip(lengths("x0", [group for group, _ in found], len(shape)),
+                    [gone for _, gone in found]))  # fmt: skip
 
 
 def bound(dtype, top):
@@ -451,8 +470,8 @@ def reduction(name):
         loops = [(f"i{k}", n) for k, (n, _) in enumerate(groups)]
         kept = [i for (i, _), (_, gone) in zip(loops, groups) if not gone]
         lines = [
-            f"x = seen(x0, {tuple(n for n, _ in groups)})",
-            f"y = seen(y0, {tuple(n for n, gone in groups if not gone)})",
+            f"x = seen(x0, {row_of([n for n, _ in groups])})",
+            f"y = seen(y0, {row_of([n for n, gone in groups if not gone])})",
         ]
         start, names = start_of(dtype), [i for i, _ in loops]
         element = f"v = {at('x', names)}"

@@ -118,10 +118,11 @@ def _weights(geo, source):
 
 def _blocks(geo, *body):
     return _lines(
-        f"for first in range(0, {geo.batch}, {geo.block}):",
+        f"block = windows.shape[0] // {geo.rows}",
+        "for first in range(0, batch, block):",
         [
             "    " + line
-            for text in (f"some = min({geo.block}, {geo.batch} - first)", *body)
+            for text in ("some = min(block, batch - first)", *body)
             for line in text.splitlines()
         ],
     )
@@ -139,9 +140,9 @@ def convolution(xs, ys, geo):
     start = _memory(not geo.empty, 1)
     if geo.empty:
         return "y0[...] = 0"
-    head = [f"k = seen(x1, ({geo.inner}, {o}))", f"z = seen(y0, ({geo.batch * geo.rows}, {o}))"]
+    head = [f"k = seen(x1, ({geo.inner}, {o}))", f"z = seen(y0, (batch * {geo.rows}, {o}))"]
     if geo.direct:
-        x = f"seen(x0, ({geo.batch * geo.rows}, {geo.inner}))"
+        x = f"seen(x0, (batch * {geo.rows}, {geo.inner}))"
         return _lines(head, f"product_nn({x}, k, z, 0)")
     if geo.framed:
         head += ["f = frame", "f[...] = 0", f"u = seen(f, ({math.prod(geo.whole)},))"]
@@ -149,7 +150,7 @@ def convolution(xs, ys, geo):
         inner = nest([("m", geo.outputs)], f"z[b * {geo.rows} + r, g * {geo.outputs} + m] += "
                      f"u[p] * k[q, g * {geo.outputs} + m]")  # fmt: skip
         return _lines(start, head, "z[...] = 0", nest(
-            [("b", geo.batch)], _image(geo, "x0"), _by_channel(geo, inner)))  # fmt: skip
+            [("b", "batch")], _image(geo, "x0"), _by_channel(geo, inner)))  # fmt: skip
     unfold = geo.unfolding(f"windows[(b - first) * {geo.rows} + r, q + c] = u[p + c]")
     fill = nest([("b", "first, first + some")], _image(geo, "x0"), unfold)
     m = f"some * {geo.rows}"
@@ -192,9 +193,9 @@ def convolution_kernel_grad(xs, ys, geo):
     o = geo.outputs * geo.groups
     if geo.empty:
         return "y0[...] = 0"
-    head = [f"z = seen(y0, ({geo.inner}, {o}))", f"d = seen(x0, ({geo.batch * geo.rows}, {o}))"]
+    head = [f"z = seen(y0, ({geo.inner}, {o}))", f"d = seen(x0, (batch * {geo.rows}, {o}))"]
     if geo.direct:
-        x = f"seen(x1, ({geo.batch * geo.rows}, {geo.inner}))"
+        x = f"seen(x1, (batch * {geo.rows}, {geo.inner}))"
         return _lines(head, f"product_tn({x}, d, z, 0)")
     if geo.framed:
         head += ["f = frame", "f[...] = 0", f"u = seen(f, ({math.prod(geo.whole)},))"]
@@ -202,7 +203,7 @@ def convolution_kernel_grad(xs, ys, geo):
     if geo.depthwise:
         inner = nest([("m", geo.outputs)], f"z[q, g * {geo.outputs} + m] += "
                      f"u[p] * d[b * {geo.rows} + r, g * {geo.outputs} + m]")  # fmt: skip
-        return _lines(start, nest([("b", geo.batch)], _image(geo, "x1"), _by_channel(geo, inner)))
+        return _lines(start, nest([("b", "batch")], _image(geo, "x1"), _by_channel(geo, inner)))
     unfold = geo.unfolding(f"windows[(b - first) * {geo.rows} + r, q + c] = u[p + c]")
     fill = nest([("b", "first, first + some")], _image(geo, "x1"), unfold)
     m = f"some * {geo.rows}"
@@ -222,9 +223,9 @@ def convolution_input_grad(xs, ys, geo):
     o = geo.outputs * geo.groups
     if geo.empty:
         return "y0[...] = 0"
-    head = [f"k = seen(x1, ({geo.inner}, {o}))", f"d = seen(x0, ({geo.batch * geo.rows}, {o}))"]
+    head = [f"k = seen(x1, ({geo.inner}, {o}))", f"d = seen(x0, (batch * {geo.rows}, {o}))"]
     if geo.direct:
-        z = f"seen(y0, ({geo.batch * geo.rows}, {geo.inner}))"
+        z = f"seen(y0, (batch * {geo.rows}, {geo.inner}))"
         return _lines(head, f"product_nt(d, k, {z}, 0)")
     start = [*_memory(True, 1), *head]
     if geo.framed:
@@ -236,7 +237,7 @@ def convolution_input_grad(xs, ys, geo):
     if geo.depthwise:
         inner = nest([("m", geo.outputs)], f"u[p] += k[q, g * {geo.outputs} + m]"
                      f" * d[b * {geo.rows} + r, g * {geo.outputs} + m]")  # fmt: skip
-        return _lines(start, nest([("b", geo.batch)], before, _by_channel(geo, inner), after))
+        return _lines(start, nest([("b", "batch")], before, _by_channel(geo, inner), after))
     fold = geo.unfolding(f"u[p + c] += windows[(b - first) * {geo.rows} + r, q + c]")
     m = f"some * {geo.rows}"
     each = [("b", "first, first + some")]
@@ -249,7 +250,7 @@ def convolution_input_grad(xs, ys, geo):
     product = f"product_nt(rows(split, 0, {m}), weights, rows(windows, 0, {m}), 0)"
     # one image at a time, so that all groups meet in its frame
     body = nest(
-        [("b", geo.batch)], "first, some = b, 1", before,
+        [("b", "batch")], "first, some = b, 1", before,
         nest([("g", geo.groups)], _weights(geo, "k"), cut, product, fold), after,
     )  # fmt: skip
     return _lines(start, body)
@@ -274,7 +275,7 @@ def _pool(x, y, window, strides, padding, start, tap, end):
     )  # fmt: skip
     row = f"r = ({flat(['b', *o], (1, *out))}) * {channels}"
     wrap = lambda text: nest([("c", channels)], text) if text else ""
-    return nest([("b", int(x[0])), *zip(o, out)], row, *filter(None, [wrap(start)]), inner,
+    return nest([("b", "x0.shape[0]"), *zip(o, out)], row, *filter(None, [wrap(start)]), inner,
                 *filter(None, [wrap(end)]))  # fmt: skip
 
 
@@ -331,7 +332,8 @@ def sum_pool_grad(xs, ys, *, input_shape, window, strides, padding):
 
 def _convolving(code, shapes):
     def written(xs, ys, **params):
-        return code(xs, ys, _geometry(shapes, xs, ys, params))
+        text = code(xs, ys, _geometry(shapes, xs, ys, params))
+        return f"batch = x0.shape[0]\n{text}"
 
     return written
 
