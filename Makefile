@@ -13,7 +13,10 @@ BIN := $(VENV)/bin
 OUT ?= out
 PYTEST = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-others check bench clean data
+# Backends over engines; on a machine that cannot have one, a line says so.
+ENGINES ?= pytensor dl4j cntk
+
+.PHONY: demo test test-others test-engines check bench clean data
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -22,6 +25,7 @@ $(BIN)/python:
 
 $(VENV)/.demo-$(BACKEND): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[demo,$(BACKEND)]'
+	$(BIN)/oneiros setup $(BACKEND)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python .data/.all
@@ -37,13 +41,27 @@ demo: $(VENV)/.demo-$(BACKEND)
 
 test: $(VENV)/.test
 	ONEIROS_TEST_BACKENDS="numpy jax" $(PYTEST) --ignore tests/backends/test_torch.py \
-		--ignore tests/backends/test_tensorflow.py tests
+		--ignore tests/backends/test_tensorflow.py $(ENGINES:%=--ignore tests/backends/test_%.py) tests
 
 # What is left of the suite: the same tests on the other backends.
 test-others: $(VENV)/.test
 	ONEIROS_TEST_BACKENDS="torch tensorflow" $(PYTEST) -k "torch or tensorflow" tests
 
-check: $(VENV)/.test test-others
+$(VENV)/.engines: $(VENV)/.test
+	-for name in $(ENGINES); do $(BIN)/oneiros setup $$name; done
+	@touch $@
+
+# The kit, the layers and the models on each engine.
+test-engines: $(VENV)/.engines
+	@for name in $(ENGINES); do \
+		if $(BIN)/oneiros info --backend $$name; then \
+			$(BIN)/python -m oneiros.testing $$name --quick || exit 1; \
+			ONEIROS_TEST_BACKENDS=$$name $(PYTEST) tests/backends/test_$$name.py tests/layers \
+				-k "$$name" || exit 1; \
+		else echo "NOT TESTED: backend $$name, which this machine does not have"; fi; \
+	done
+
+check: $(VENV)/.test test-others test-engines
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	ONEIROS_BACKEND=numpy $(BIN)/python -m pytest -q -n 2 --doctest-modules oneiros
