@@ -362,24 +362,53 @@ def linear(name, outputs=1, b=None):
 
 
 # Noise ---------------------------------------------
-def noise(function, k, pointers):
-    """A rule for draws from the engine's generator, whose state is the seed."""
+def drawn(plan, seed, out, function, k, pointers, low, high):
+    """Lines that fill an array with draws from the engine's generator, whose state is the seed."""
+    generator = plan.memory.generator()
+    states = plan.memory.native.setRandomGeneratorStates
+    name = plan.source(lambda words: states(generator, *mixed(int(words[0]), int(words[1]))))
+    plan.line(f"{name}({{}})", plan.operand(seed))
+    settings = plan.kept(("noise", low, high), np.asarray, (low, high), out.dtype)
+    plan.memory.arrays.append(settings)
+    address = c_void_p(settings.__array_interface__["data"][0])
+    plan.call(function, k, c_void_p(generator), *[out] * pointers, address)
 
+
+def mixed(seed, counter):
+    """Two states of 63 bits in which those of the seed are spread: SplitMix64 (Steele et al., 2014).
+
+    From states of few bits the generator's first draws hang together.
+    """
+    state, found = (seed << 32 | counter), []
+    for _ in range(2):
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        found.append((z ^ z >> 31) >> 1)
+    return found
+
+
+def noise(function, k, pointers):
     def rule(plan, call):
-        (y,), v = call.outputs, plan.operand(call.args[0])
-        dtype = np_dtype(y.dtype)
-        if dtype.name not in FLOATS:
+        (y,) = call.outputs
+        if np_dtype(y.dtype).name not in FLOATS:
             return NotImplemented
-        out, generator = plan.place(y), plan.memory.generator()
-        states = plan.memory.native.setRandomGeneratorStates
-        settings = plan.kept("noise", np.asarray, (0.0, 1.0), dtype)
-        name = plan.source(lambda seed: states(generator, int(seed[0]), int(seed[1])))
-        plan.line(f"{name}({{}})", v)
-        address = c_void_p(settings.__array_interface__["data"][0])
-        plan.call(function, k, c_void_p(generator), *[out.array] * pointers, address)
+        out = plan.place(y)
+        drawn(plan, call.args[0], out.array, function, k, pointers, 0.0, 1.0)
         return plan.define(y, out)
 
     return rule
+
+
+def random_bits(plan, call):
+    """Halves of 16 bits: the engine's draws have 23."""
+    (y,) = call.outputs
+    out = plan.place(y)
+    halves = out.array.reshape(-1).view(np.uint16)
+    draws = plan.spare_array(halves.shape, np.float32)
+    drawn(plan, call.args[0], draws, "execRandom", 0, 1, 0.0, 65536.0)
+    plan.copy(draws, halves)
+    return plan.define(y, out)
 
 
 RULES = {
@@ -399,5 +428,6 @@ RULES = {
     p.solve: linear("solve"),
     p.triangular_solve: linear("triangular_solve", b=lambda k: (k["lower"], k["adjoint"])),
     p.random_uniform: noise("execRandom", 0, 1),
+    p.random_bits: random_bits,
     p.random_normal: noise("execRandom3", 6, 3),
 }

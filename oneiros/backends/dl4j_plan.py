@@ -45,7 +45,6 @@ def steps(graph, rules, numpy, ufuncs, donate=()):
             return run(*values)
 
     step.source, step.specs, step.in_numpy = run.source, run.specs, made.in_numpy
-    step.memory = made.memory
     return step
 
 
@@ -66,6 +65,7 @@ class Steps(numpy_plan.Plan):
         self.users = users_of(graph)
         native = self.memory.native
         self.scope |= {"e": native.execCustomOp2, "stop": native_error(native), "nd": np.ndarray}
+        self.scope["memory"] = self.memory  # it lives as long as the step
         for i, s in enumerate(graph.inputs):
             dtype, slot = np_dtype(s.dtype), Slot(i, i in donate)
             place = np.empty(s.shape, dtype) if math.prod(s.shape) else np.empty(1, dtype)[:0]
