@@ -321,13 +321,15 @@ class CNTK(Engine):
         return compose(graph, parts)
 
     def first(self, graph):
-        """The calls of the first stage, in order."""
+        """The calls of the first stage, in order; all where there are single numbers alone."""
         single, calls = {id(s) for s in graph.inputs if s.size == 1}, []
         for call in graph.calls:
             small = all(id(s) in single for s in symbols(call.args))
             if small and all(s.size == 1 for s in call.outputs) and call.target not in LOOPS:
                 single.update(id(s) for s in call.outputs)
                 calls.append(call)
+        if len(calls) == len(graph.calls):
+            return calls
         found, wanted = [], set()
         for call in reversed(calls):
             leads = wanted & {id(s) for s in call.outputs}

@@ -201,7 +201,7 @@ atexit.register(lambda: SESSION.end())
 
 def fits(x):
     """Whether a float32 holds the integers `x`."""
-    return x.size == 0 or -EXACT <= x.min() and x.max() <= EXACT
+    return x.size == 0 or (x.min() >= -EXACT and x.max() <= EXACT)
 
 
 class Program:

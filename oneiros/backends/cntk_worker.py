@@ -19,7 +19,7 @@ import warnings
 import numpy as np
 
 warnings.simplefilter("ignore")
-import cntk as C  # noqa: E402
+import cntk as C
 
 CPU = C.cpu()
 WIDE = 1024  # elements from which on a number beside an array is spread over the last axis
@@ -27,7 +27,7 @@ HEAD = struct.Struct("<cQ")
 NAN, INF = float("nan"), float("inf")
 
 
-class Node(object):
+class Node:
     """A CNTK variable with its shape and dtype."""
 
     __slots__ = ("dtype", "shape", "v")
@@ -65,7 +65,7 @@ def row_of(shape, most=2**22):
     return tuple(shape) if size(shape) <= most or shape[-1] < 16 else tuple(shape[-1:])
 
 
-class Beside(object):
+class Beside:
     """Operands of an elementwise result of one shape and dtype."""
 
     def __init__(self, shape, dtype):
@@ -323,7 +323,7 @@ def cut(v, shape, start, stop, strides=None):
 def padded(v, shape, widths, value):
     """`v` as the primitive `pad` has it, and its shape."""
     shape = list(shape)
-    for i, (low, high, between) in enumerate(widths):
+    for i, (_, _, between) in enumerate(widths):
         if between and shape[i] > 1:
             outer, inner, n = size(shape[:i]), size(shape[i + 1 :]), shape[i]
             v = C.reshape(v, (outer, n, 1, inner))
@@ -361,7 +361,9 @@ def take(out, x, indices, axis):
     v = C.gather(v, where_to)
     if not more:
         v = C.reshape(v, x.shape[:axis] + x.shape[axis + 1 :])
-    return turned(v, (*range(more, more + axis), *range(more), *range(more + axis, more + rank - 1)))
+    return turned(
+        v, (*range(more, more + axis), *range(more), *range(more + axis, more + rank - 1))
+    )
 
 
 def gather_nd(out, x, indices):
@@ -435,8 +437,7 @@ def dot_general(out, x, y, contract, batch):
     free_x = [i for i in range(len(x.shape)) if i not in cx and i not in bx]
     free_y = [i for i in range(len(y.shape)) if i not in cy and i not in by]
     b, m, n, inner = [
-        size([v.shape[i] for i in axes])
-        for v, axes in ((x, bx), (x, free_x), (y, free_y), (x, cx))
+        size([v.shape[i] for i in axes]) for v, axes in ((x, bx), (x, free_x), (y, free_y), (x, cx))
     ]
     left = turned(x.v, (*bx, *free_x, *cx))
     rows_last = tuple(by) + tuple(free_y) + tuple(cy) == tuple(range(len(y.shape)))
@@ -680,7 +681,7 @@ def max_pool_pick(out, h, x, y, window, strides, padding):
 
 
 def sum_pool_grad(out, g, input_shape, window, strides, padding):
-    parts = {at: g.v for at in np.ndindex(*window)}
+    parts = dict.fromkeys(np.ndindex(*window), g.v)
     whole = frame_shape(input_shape, padding, (1,) * len(window))
     return placed(parts, g.shape, whole, window, strides, padding, input_shape)
 
@@ -712,7 +713,7 @@ BUILDERS = {
 
 
 # Programs -----------------------------------------------------------------------------------------
-class Program(object):
+class Program:
     """A graph as one CNTK function over arrays in shared memory."""
 
     def __init__(self, memory, inputs, calls, outputs, constants, **more):
@@ -739,7 +740,7 @@ class Program(object):
                 else:
                     v = BUILDERS[name](out, *args, **params)
             except Exception as error:
-                error.args = ("%s -> %s: %s" % (name, tuple(shape), error),)
+                error.args = (f"{name} -> {tuple(shape)}: {error}",)
                 raise
             known[key] = Node(v, shape, dtype)
         self.outputs = []
@@ -749,7 +750,7 @@ class Program(object):
             if any(v.uid == other.uid for other, _, _ in self.outputs):
                 v = C.alias(v).output
             if tuple(v.shape) != node.shape:
-                raise ValueError("%s has shape %s for %s" % (key, v.shape, node.shape))
+                raise ValueError(f"{key} has shape {v.shape} for {node.shape}")
             self.outputs.append((v, node.shape, node.dtype))
         self.function = C.combine([v for v, _, _ in self.outputs])
         used = {v.uid for v in self.function.arguments}
@@ -762,7 +763,9 @@ class Program(object):
             for at, (v, shape, dtype), used in zip(offsets, self.inputs, self.used)
             if used
         }
-        fetch = {v: view(at, shape, dtype) for at, (v, shape, dtype) in zip(offsets[n:], self.outputs)}
+        fetch = {
+            v: view(at, shape, dtype) for at, (v, shape, dtype) in zip(offsets[n:], self.outputs)
+        }
         self.function._forward(feed, fetch, CPU, set())
 
     def view(self, offset, shape, dtype):
@@ -778,7 +781,7 @@ class Program(object):
         return found[0]
 
 
-class Memory(object):
+class Memory:
     def __init__(self, descriptor):
         length = os.fstat(descriptor).st_size
         self.map = mmap.mmap(descriptor, length)
@@ -808,7 +811,7 @@ def main(channel, descriptor):
         body = received(channel, length)
         try:
             if kind == b"r":
-                numbers = struct.unpack("<%dQ" % (len(body) // 8), body)
+                numbers = struct.unpack(f"<{len(body) // 8}Q", body)
                 programs[numbers[0]].run(numbers[1:])
             elif kind == b"b":
                 told = json.loads(body.decode())
@@ -819,9 +822,9 @@ def main(channel, descriptor):
                     programs.pop(key, None)
             answer = b"y", b""
         except BaseException as error:
-            words = "%s: %s" % (type(error).__name__, str(error).split("[CALL STACK]")[0].strip())
+            words = str(error).split("[CALL STACK]")[0].strip()
             last = traceback.extract_tb(sys.exc_info()[2])[-1]
-            answer = b"n", ("%s (%s:%d)" % (words, last.name, last.lineno)).encode()
+            answer = b"n", f"{type(error).__name__}: {words} ({last.name}:{last.lineno})".encode()
         channel.sendall(HEAD.pack(answer[0], len(answer[1])) + answer[1])
 
 
