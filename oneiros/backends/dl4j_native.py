@@ -51,6 +51,7 @@ OTHERS = {  # name: result, arguments
     "createRandomGenerator": (c_void_p, c_longlong, c_longlong),
     "setRandomGeneratorStates": (None, c_void_p, c_longlong, c_longlong),
     "deleteRandomGenerator": (None, c_void_p),
+    "setOmpNumThreads": (None, c_int),
     "getAllCustomOps": (c_char_p,),
     "lastErrorCode": (c_int,),
     "lastErrorMessage": (c_char_p,),
@@ -77,6 +78,7 @@ class Native:
             function = library[name]  # its own: prebuilt arguments need no conversion
             function.restype = c_int if name == "execCustomOp2" else None
             setattr(self, name, function)
+        self.setOmpNumThreads(1)
         rows = self.getAllCustomOps().decode().split(";")
         self.ops = {name: int(h) for name, h, *_ in (r.split(":") for r in rows if r)}
         self.shape_of = functools.cache(self._shape)
@@ -118,8 +120,6 @@ def start():
         environment = nd4j.getEnvironment()
         environment.setMaxThreads(1)
         environment.setMaxMasterThreads(1)
-        holder = jpype.JClass("org.nd4j.nativeblas.NativeOpsHolder").getInstance()
-        holder.getDeviceNativeOps().setOmpNumThreads(1)
         jpype.JClass("org.bytedeco.openblas.global.openblas_nolapack").blas_set_num_threads(1)
 
 
@@ -134,12 +134,12 @@ def _told(what):
 def _library():
     """The file of the engine's library, which ND4J unpacked and loaded."""
     loader = jpype.JClass("org.bytedeco.javacpp.Loader")
-    beside = Path(str(loader.load(jpype.JClass("org.nd4j.linalg.cpu.nativecpu.bindings.Nd4jCpu"))))
-    return next(
-        p
-        for p in sorted(beside.parent.iterdir())
-        if p.stem.endswith("nd4jcpu") and "jni" not in p.name
+    # as a name: JPype takes two seconds to look through that class
+    bindings = jpype.JClass("java.lang.Class").forName(
+        "org.nd4j.linalg.cpu.nativecpu.bindings.Nd4jCpu"
     )
+    folder = Path(str(loader.load(bindings))).parent
+    return next(f for f in sorted(folder.glob("*nd4jcpu.*")) if "jni" not in f.name)
 
 
 class Memory:
