@@ -133,7 +133,7 @@ def arithmetic(plan, call):
         x, y_ = (flat_sum(plan, a) for a in arrays)
         ufunc = np.remainder if call.target is p.remainder else np.floor_divide
         plan.line(
-            "if not {} - {} == 0 == {} - {}: {}({}, {}, {})", x, x, y_, y_, ufunc, *arrays, out
+            "if not {} - {} == 0 == {} - {}: {}({}, {}, out={})", x, x, y_, y_, ufunc, *arrays, out
         )
     return plan.define(y, out)
 
@@ -232,7 +232,7 @@ def sign(plan, x, out):
     """Of NaN, which the engine gives a sign, NumPy's."""
     plan.call("execTransformSame", 1, x, out, None)
     total = flat_sum(plan, x)
-    plan.line("if {} != {}: {}({}, {})", total, total, np.sign, x, out)
+    plan.line("if {} != {}: {}({}, out={})", total, total, np.sign, x, out)
 
 
 def cbrt(plan, x, out):
@@ -307,7 +307,7 @@ def extremes(plan, call):
         a, b = b, a
     either(plan, larger, a, b, out.array)
     totals = [flat_sum(plan, a), flat_sum(plan, b)]
-    plan.line("if {} != {} or {} != {}: {}({}, {}, {})", totals[0], totals[0], totals[1],
+    plan.line("if {} != {} or {} != {}: {}({}, {}, out={})", totals[0], totals[0], totals[1],
               totals[1], np.maximum if larger else np.minimum, a, b, out)  # fmt: skip
     return plan.define(y, out)
 
