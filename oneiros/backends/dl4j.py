@@ -34,7 +34,7 @@ class DL4J(Engine):
 
 RULES = {**dl4j_kernels.RULES, **dl4j_places.RULES, **dl4j_windows.RULES}
 VIEWS = {  # which cost nothing
-    p.reshape: Steps._reshape, p.transpose: Steps._view, p.slice: Steps._view,
+    p.reshape: Steps._reshape, p.transpose: Steps._view,
     p.broadcast_to: Steps._broadcast,
 }  # fmt: skip
 BACKEND = DL4J("dl4j", {**RULES, **VIEWS, p.scan: Steps.scan})

@@ -55,6 +55,39 @@ def framed(plan, x, widths, value, out=None):
     return out
 
 
+def slice_(plan, call):
+    """A view; parts of one array which make it up are copied in one call, as they are read later."""
+    (y,), x = call.outputs, call.args[0]
+    if id(y) in plan.parts:
+        plan.parts.discard(id(y))
+        return None
+    v, axis = plan.operand(x), split_axis(y.shape, x.shape)
+    users = plan.users.get(id(x), [])
+    count = x.shape[axis] // y.shape[axis] if axis else 0
+    starts = {
+        c.kwargs["start"]: c for c in users if c.target is p.slice and c.outputs[0].shape == y.shape
+    }
+    wanted = [
+        tuple(i * y.shape[axis] * (k == axis) for k in range(len(y.shape))) for i in range(count)
+    ]
+    if count < 2 or sorted(starts) != wanted or v.dtype.name not in FLOATS or v.slot is None:
+        return plan._view(call)
+    array = plan.dense(x)
+    outs = [plan.place(starts[at].outputs[0]) for at in wanted]
+    plan.run("split", [np.asarray(axis, np.int32), array], [o.array for o in outs], i=(count,))
+    for at, out in zip(wanted, outs):
+        plan.define(starts[at].outputs[0], out)
+        plan.parts.add(id(starts[at].outputs[0]))
+    plan.parts.discard(id(y))
+    return None
+
+
+def split_axis(part, whole):
+    """The one axis, not the first, along which a part is shorter by a whole number; 0 if none."""
+    axes = [i for i, (m, n) in enumerate(zip(part, whole)) if m != n]
+    return axes[0] if len(axes) == 1 and axes[0] and whole[axes[0]] % part[axes[0]] == 0 else 0
+
+
 def pad(plan, call):
     (y,), v = call.outputs, plan.operand(call.args[0])
     if not known(v.dtype) or isinstance(call.kwargs["value"], complex):
@@ -412,6 +445,7 @@ def random_bits(plan, call):
 
 
 RULES = {
+    p.slice: slice_,
     p.pad: pad,
     p.reverse: reverse,
     p.concatenate: concatenate,

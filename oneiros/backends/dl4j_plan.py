@@ -62,7 +62,7 @@ class Steps(numpy_plan.Plan):
         self.rules, self.memory, self.in_numpy = rules, Memory(), set()
         self.scratch, self.contexts, self.ranges, self.places = [], 0, [], []
         self.donated, self.constants, self.temporaries, self.into = sorted(donate), {}, [], {}
-        self.users = users_of(graph)
+        self.users, self.parts = users_of(graph), set()
         native = self.memory.native
         self.scope |= {"e": native.execCustomOp2, "stop": native_error(native), "nd": np.ndarray}
         self.scope["memory"] = self.memory  # it lives as long as the step
@@ -289,7 +289,7 @@ class Steps(numpy_plan.Plan):
         The first values are held for it, as are those that it returns.
         """
         outer = self.dying, self.users
-        self.users = users_of(body)
+        self.users = self.kept("users", users_of, body)
         last = {id(s): -1 for s in body.inputs}
         for i, call in enumerate(body.calls):
             last.update((id(s), i) for s in (*call.outputs, *symbols(call.args)))
