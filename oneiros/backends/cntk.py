@@ -242,8 +242,16 @@ def windows(call):
     return floats(call) and math.prod(call.kwargs["window"]) <= 32
 
 
+def pooling(call):
+    """What CNTK's own pools do; made of slices they are slow."""
+    params = call.kwargs
+    if not windows(call) or call.args[0].size <= 4096:
+        return windows(call)
+    apart = call.target is p.max_pool or params["window"] == params["strides"]
+    return len(params["window"]) == 2 and apart and not any(map(any, params["padding"]))
+
+
 def few_windows(call):
-    """CNTK's pooling forgets NaN; made of slices it is slow."""
     return windows(call) and call.args[0].size <= 4096
 
 
@@ -266,7 +274,8 @@ RULES = {
     dividing: "divide", positive: "rsqrt", raising: "power", by_number: "remainder floor_divide",
     casting: "cast", near: "erf", joined: "concatenate",
     picking: "take gather_nd gather_along dynamic_slice dynamic_update_slice",
-    windows: "sum_pool sum_pool_grad", few_windows: "max_pool max_pool_grad max_pool_pick",
+    windows: "sum_pool sum_pool_grad", pooling: "max_pool max_pool_grad",
+    few_windows: "max_pool_pick",
     convolving: "convolution convolution_input_grad convolution_kernel_grad",
 }  # fmt: skip
 LOWERED = {getattr(p, name): rule for rule, names in RULES.items() for name in names.split()}

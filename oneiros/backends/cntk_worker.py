@@ -28,12 +28,43 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Node:
-    """A CNTK variable with its shape and dtype."""
+    """A CNTK variable with its shape and dtype.
 
-    __slots__ = ("dtype", "shape", "v")
+    Convolutions and pools of CNTK have channels first: `front` is the same array with its axes in
+    that order. Each is made of the other when it is asked for.
+    """
 
     def __init__(self, v, shape, dtype):
-        self.v, self.shape, self.dtype = v, tuple(shape), dtype
+        self.shape, self.dtype, self.has_front = tuple(shape), dtype, isinstance(v, Front)
+        self.made = {"front" if self.has_front else "v": v.v if self.has_front else v}
+
+    @property
+    def v(self):
+        if "v" not in self.made:
+            self.made["v"] = turned(self.made["front"], channels_last(len(self.shape) - 2))
+        return self.made["v"]
+
+    @property
+    def front(self):
+        if "front" not in self.made:
+            self.made["front"] = turned(self.made["v"], channels_first(len(self.shape) - 2))
+        return self.made["front"]
+
+
+class Front:
+    """A builder's result with channels first."""
+
+    def __init__(self, v):
+        self.v = v
+
+
+def fronted(shape, xs):
+    """Whether an elementwise result is best computed with channels first."""
+    nodes = [x for x in xs if isinstance(x, Node)]
+    rows = (shape[-1:], (1,) * (len(shape) - 1) + shape[-1:])
+    return len(shape) > 2 and any(x.has_front and x.shape == shape for x in nodes) and all(
+        x.has_front if x.shape == shape else x.shape in rows or size(x.shape) == 1 for x in nodes
+    )  # fmt: skip
 
 
 def size(shape):
@@ -68,13 +99,18 @@ def row_of(shape, most=2**22):
 class Beside:
     """Operands of an elementwise result of one shape and dtype."""
 
-    def __init__(self, shape, dtype):
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, shape, dtype, front=False):
+        self.shape, self.dtype, self.front = tuple(shape), dtype, front
+        if front:
+            self.shape = (shape[0], shape[-1], *shape[1:-1])
 
     def __call__(self, x):
         if not isinstance(x, Node):
             return full(x, row_of(self.shape), self.dtype)
-        v = cast_to(x, self.dtype)
+        v = x.front if self.front and len(x.shape) == len(self.shape) else x.v
+        if self.front and x.shape == self.shape[1:2]:
+            v = C.reshape(v, (*x.shape, *(1,) * (len(self.shape) - 2)))
+        v = v if x.dtype == self.dtype else C.cast(v, np.dtype(self.dtype).type)
         row = row_of(self.shape, WIDE)
         if size(x.shape) == 1 and row:
             return C.element_times(C.reshape(v, ()) if x.shape else v, full(1, row, self.dtype))
@@ -205,14 +241,16 @@ ELEMENTWISE.update({
 
 def elementwise(name, out, *xs, **params):
     dtype = next(x.dtype for x in xs if isinstance(x, Node))
-    n = Beside(out.shape, dtype)
+    n = Beside(out.shape, dtype, fronted(out.shape, xs))
     made = ELEMENTWISE[name](n, *map(n, xs), **params)
-    return cast_to(Node(made, out.shape, dtype), out.dtype)
+    made = made if dtype == out.dtype else C.cast(made, np.dtype(out.dtype).type)
+    return Front(made) if n.front else made
 
 
 def select(out, c, x, y):
-    n = Beside(out.shape, out.dtype)
-    return where(n(c), n(x), n(y))
+    n = Beside(out.shape, out.dtype, fronted(out.shape, (c, x, y)))
+    made = where(n(c), n(x), n(y))
+    return Front(made) if n.front else made
 
 
 def same(out, x, **_):
@@ -232,6 +270,9 @@ def cast(out, x, kind):
 # Reductions ---------------------------------------------------------------------------------------
 def reduced(f):
     def build(out, x, axes):
+        rank = len(x.shape)
+        if x.has_front and tuple(axes) == tuple(range(rank - 1)):  # all but the channels
+            return f(x.front, axis=[0, *range(2, rank)], keepdims=False)
         return f(x.v, axis=list(axes), keepdims=False) if axes else x.v
 
     return build
@@ -504,32 +545,19 @@ def spread_kernel(v, shape, dilation):
     return padded(v, shape, [*[(0, 0, d - 1) for d in dilation], (0, 0, 0), (0, 0, 0)], 0)
 
 
-FEW = 32  # terms of a sum up to which windows are laid side by side
-
-
-def windows(v, shape, window, strides, dilation):
-    """The windows of (batch, *spatial, in) as a matrix, (batch * out, window * in)."""
-    count = [(n - (w - 1) * d - 1) // s + 1 for n, w, s, d in
-             zip(shape[1:], window, strides, dilation)]  # fmt: skip
-    parts = [
-        part_of(v, shape, [i * d for i, d in zip(place, dilation)], (0, *count, 0), strides)
-        for place in np.ndindex(*window)
-    ]
-    rows = shape[0] * size(count)
-    parts = [C.reshape(part, (rows, shape[-1])) for part in parts]
-    return C.splice(*parts, axis=1) if len(parts) > 1 else parts[0]
-
-
 def convolution(out, x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
-    rank, terms = len(strides), size(kernel.shape[:-1])
-    if groups == 1 and terms <= FEW:
-        v, shape = framed(x.v, x.shape, padding, lhs_dilation)
-        rows = windows(v, shape, kernel.shape[:rank], strides, rhs_dilation)
-        return C.reshape(C.times(rows, C.reshape(kernel.v, (terms, out.shape[-1]))), out.shape)
-    x = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
+    rank = len(strides)
+    if is_plain(padding, lhs_dilation):
+        x = x.front, (x.shape[0], x.shape[-1], *x.shape[1:-1])
+    else:
+        x = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
     kernel = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
     kernel = moved(*kernel, (rank + 1, rank, *range(rank)))
-    return turned(correlate(*x, *kernel, strides, groups)[0], channels_last(rank))
+    return Front(correlate(*x, *kernel, strides, groups)[0])
+
+
+def is_plain(padding, dilation):
+    return not any(map(any, padding)) and set(dilation) <= {1}
 
 
 def unframed(v, shape, input_shape, padding, dilation):
@@ -554,42 +582,60 @@ def frame_shape(shape, padding, dilation):
 def convolution_input_grad(
     out, g, kernel, input_shape, strides, padding, lhs_dilation, rhs_dilation, groups
 ):
-    """The correlation of the spread `g` with the turned kernel."""
+    """CNTK's transposed convolution, or the correlation of the spread `g` with the turned kernel."""
     rank = len(strides)
     k, window = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
+    whole = frame_shape(input_shape, padding, lhs_dilation)
+    if groups == 1 and rank > 1:
+        k = turned(k, (rank + 1, rank, *range(rank)))
+        dx = C.convolution_transpose(
+            k, C.to_batch(g.front), strides=tuple(strides), auto_padding=[False] * (rank + 1),
+            output_shape=(input_shape[-1], *whole),
+        )  # fmt: skip
+        dx = unpacked(dx, (g.shape[0], input_shape[-1], *whole))
+    else:
+        dx = turned_correlation(g, k, window, whole, strides, groups)
+    if is_plain(padding, lhs_dilation):
+        return Front(dx)
+    dx = turned(dx, channels_last(rank))
+    return unframed(dx, [g.shape[0], *whole, input_shape[-1]], input_shape, padding, lhs_dilation)
+
+
+def turned_correlation(g, k, window, whole, strides, groups):
+    rank = len(strides)
     k = flipped(k, window, range(rank))
     window, channels, each = tuple(window[:rank]), window[-2], window[-1] // groups
-    k = C.reshape(k, (*window, channels, groups, each)) if groups > 1 else k
-    order = (rank + 1, rank, rank + 2) if groups > 1 else (rank, rank + 1)
-    kernel_shape = (groups * channels, each, *window)
-    k = fitted(turned(k, (*order, *range(rank))), () if groups > 1 else kernel_shape, kernel_shape)
-    whole = frame_shape(input_shape, padding, lhs_dilation)
+    k = C.reshape(k, (*window, channels, groups, each))
+    shape = (groups * channels, each, *window)
+    k = C.reshape(turned(k, (rank + 1, rank, rank + 2, *range(rank))), shape)
     widths = [
         (w - 1, n - ((m - 1) * s + 1), s - 1)
         for n, w, s, m in zip(whole, window, strides, g.shape[1:-1])
     ]
     g = moved(*padded(g.v, g.shape, [(0, 0, 0), *widths, (0, 0, 0)], 0), channels_first(rank))
-    dx = turned(correlate(*g, k, kernel_shape, (1,) * rank, groups)[0], channels_last(rank))
-    return unframed(dx, [g[1][0], *whole, input_shape[-1]], input_shape, padding, lhs_dilation)
+    return correlate(*g, k, shape, (1,) * rank, groups)[0]
 
 
 def convolution_kernel_grad(
     out, g, x, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, groups
 ):
     """The correlation of channels: those of `x` are the batch, the batch is summed over."""
-    rank, terms = len(strides), size(kernel_shape[:-1])
-    v, shape = framed(x.v, x.shape, padding, lhs_dilation)
-    if groups == 1 and terms <= FEW:
-        rows = windows(v, shape, kernel_shape[:rank], strides, rhs_dilation)
-        g = C.reshape(g.v, (size(g.shape[:-1]), g.shape[-1]))
-        return C.reshape(C.times(C.transpose(rows, (1, 0)), g), tuple(kernel_shape))
+    rank = len(strides)
     spans = [(m - 1) * s + 1 + (w - 1) * d for m, s, w, d in
              zip(g.shape[1:-1], strides, kernel_shape, rhs_dilation)]  # fmt: skip
-    v = cut(v, shape, [0] * len(shape), [shape[0], *spans, shape[-1]])
-    order = (rank + 1, 0, *range(1, rank + 1))
-    v, shape = moved(v, [shape[0], *spans, shape[-1]], order)
-    widths = [(0, 0, 0), *[(0, 0, s - 1) for s in strides], (0, 0, 0)]
-    k, window = moved(*padded(g.v, g.shape, widths, 0), order)
+    order, swap = (rank + 1, 0, *range(1, rank + 1)), (1, 0, *range(2, rank + 2))
+    shape = (x.shape[-1], x.shape[0], *spans)
+    if is_plain(padding, lhs_dilation):
+        v = cut(x.front, (*shape[1::-1], *x.shape[1:-1]), [0] * len(shape), (*shape[1::-1], *spans))
+        v = turned(v, swap)
+    else:
+        v, whole = framed(x.v, x.shape, padding, lhs_dilation)
+        v = turned(cut(v, whole, [0] * len(whole), [whole[0], *spans, whole[-1]]), order)
+    if set(strides) <= {1}:
+        k, window = moved(g.front, (g.shape[0], g.shape[-1], *g.shape[1:-1]), swap)
+    else:
+        widths = [(0, 0, 0), *[(0, 0, s - 1) for s in strides], (0, 0, 0)]
+        k, window = moved(*padded(g.v, g.shape, widths, 0), order)
     made, n, m = [], shape[0] // groups, window[0] // groups
     for i in range(groups):
         a = C.slice(v, 0, i * n, (i + 1) * n) if groups > 1 else v
@@ -641,7 +687,32 @@ def part_of(v, shape, place, out, strides):
     return cut(v, shape, start, stop, (1, *strides, 1))
 
 
+def max_pool(out, x, window, strides, padding):  # CNTK's forgets NaN
+    if is_slow(x, window, padding):
+        return SLICED_MAX(out, x, window, strides, padding)
+    pool = lambda v: unpacked(
+        C.pooling(C.to_batch(v), C.MAX_POOLING, tuple(window), tuple(strides)), n.shape
+    )
+    n = Beside(out.shape, out.dtype, True)
+    odd = pool(C.not_equal(x.front, x.front))
+    return Front(where(C.greater(odd, n(0)), n(NAN), pool(x.front)))
+
+
+def is_slow(x, window, padding):
+    """Whether slices do it: CNTK's pools are of two axes, without padding."""
+    return len(window) != 2 or size(x.shape) <= 4096 or any(map(any, padding))
+
+
+SLICED_MAX = pooled(larger, -INF)
+
+
 def max_pool_grad(out, g, x, y, window, strides, padding):
+    if tuple(window) == tuple(strides) and not is_slow(x, window, padding):
+        n = Beside(y.shape, y.dtype, True)
+        given = where(C.equal(y.front, y.front), g.front, n(0))  # a NaN has no place
+        made = C.unpooling(C.to_batch(given), C.to_batch(x.front), C.MAX_UNPOOLING,
+                           tuple(window), tuple(strides))  # fmt: skip
+        return Front(unpacked(made, Beside(x.shape, x.dtype, True).shape))
     zero = full(0, row_of(y.shape), y.dtype)
     parts = {at: where(hit, g.v, zero) for at, hit in hits(x, y, window, strides, padding)}
     whole = frame_shape(x.shape, padding, (1,) * len(window))
@@ -706,7 +777,7 @@ BUILDERS = {
     "dot_general": dot_general, "convolution": convolution,
     "convolution_input_grad": convolution_input_grad,
     "convolution_kernel_grad": convolution_kernel_grad,
-    "max_pool": pooled(larger, -INF), "max_pool_grad": max_pool_grad,
+    "max_pool": max_pool, "max_pool_grad": max_pool_grad,
     "max_pool_pick": max_pool_pick, "sum_pool": pooled(lambda n, x, y: x + y, 0),
     "sum_pool_grad": sum_pool_grad,
 }  # fmt: skip
@@ -730,7 +801,7 @@ class Program:
             args = [known[a[0]] if isinstance(a, list) else a for a in args]
             if name in ("barrier", "with_gradient"):
                 for (key, shape, dtype), x in zip(made, args):
-                    known[key] = Node(x.v, shape, dtype)
+                    known[key] = x
                 continue
             key, shape, dtype = made[0]
             out = Node(None, shape, dtype)
