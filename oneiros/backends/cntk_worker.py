@@ -799,10 +799,6 @@ class Program:
             known[key] = Node(constant(memory.array(offset, shape, dtype), dtype), shape, dtype)
         for name, args, params, made in calls:
             args = [known[a[0]] if isinstance(a, list) else a for a in args]
-            if name in ("barrier", "with_gradient"):
-                for (key, shape, dtype), x in zip(made, args):
-                    known[key] = x
-                continue
             key, shape, dtype = made[0]
             out = Node(None, shape, dtype)
             try:
