@@ -58,10 +58,12 @@ FRAMEWORKS = {
     "torch",
     "tensorflow",
     "pytensor",
+    "numba",
+    "llvmlite",
     "cntk",
     "jpype",
 }
-OPTIONAL = {"jax", "torch", "tensorflow", "pytensor", "cntk", "jpype", "keras"}
+OPTIONAL = {"jax", "torch", "tensorflow", "pytensor", "numba", "llvmlite", "cntk", "jpype", "keras"}
 
 # Where a backend's name, or a word that looks like one, stands as a string outside the backends.
 NAMED = {
