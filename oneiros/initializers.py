@@ -326,6 +326,11 @@ class RandomInitializer(Initializer):
     True
     """
 
+    @property
+    def can_wait(self):
+        """Whether the values are the same whenever they are drawn, and cannot be refused."""
+        return type(self).__module__ == __name__ and not hasattr(self.seed, "next")
+
     def generator(self):
         """A NumPy generator in the state that the seed gives."""
         if hasattr(self.seed, "next"):
@@ -525,6 +530,7 @@ class Orthogonal(RandomInitializer):
 
     gain: float = 1.0
     seed: Seed = None
+    can_wait = False
 
     def values(self, shape, dtype):
         if len(shape) < 2:

@@ -93,7 +93,8 @@ class Variable:
             self.dtype = standardize_dtype(dtype)
             shape = (shape,) if isinstance(shape, int) else shape
             self.shape = _checked_shape(shape, name)
-            later = STATE.deferred is not None and STATE.stateless is None
+            later = STATE.deferred is not None or getattr(initializer, "can_wait", False)
+            later = later and STATE.stateless is None
             value = _Later(initializer) if later else self._initial(initializer)
         else:
             if isinstance(initializer, Variable):
