@@ -1,9 +1,10 @@
-"""PyTensor: steps are fused by PyTensor and compiled by its numba linker; eager values are NumPy's.
+"""PyTensor: steps are its functions, of kernels compiled by numba; eager values are NumPy's.
 
-A graph becomes ops of PyTensor: fused loops of scalar ops (`pytensor_scalars.py`), kernels written
-for their shapes (`pytensor_kernels.py`, `pytensor_windows.py`), loops over inner graphs
-(`pytensor_loops.py`). Of PyTensor's rewrites only the fusion of loops and work in place are asked
-for: a graph arrives simplified. Compiled functions are kept on disk between runs.
+A graph becomes ops of PyTensor: scalar ops, which it fuses to loops (`pytensor_scalars.py`,
+`pytensor_fusion.py`), kernels (`pytensor_kernels.py`, `pytensor_windows.py`), and control flow over
+inner graphs (`pytensor_loops.py`). Of PyTensor's rewrites only fusion and work in place are asked
+for: a graph arrives simplified. A linker (`pytensor_linker.py`) lays out memory and calls the
+kernels one by one; each is compiled once and kept on disk between runs.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from oneiros.backends.engine import Engine, plain
 from oneiros.core import primitives as p
 from oneiros.core.dtypes import np_dtype
 from oneiros.core.graph import Graph, symbols
-from oneiros.core.spec import Spec, broadcast_shapes, spec_of
+from oneiros.core.spec import Spec, spec_of
 from oneiros.core.symbol import Symbol
 
 
 @contextlib.contextmanager
 def _cache_folder():
     """While PyTensor is imported: its folder is ours, unless the user says something else."""
-    if "pytensor" in sys.modules or "PYTENSOR_FLAGS" in os.environ:
+    home = Path(os.environ.get("ONEIROS_HOME") or Path.home() / ".cache" / "oneiros")
+    if "pytensor" in sys.modules or "PYTENSOR_FLAGS" in os.environ or "," in str(home):
         yield
         return
-    home = os.environ.get("ONEIROS_HOME") or Path.home() / ".cache" / "oneiros"
-    os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={Path(home) / 'pytensor'}"
+    os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={home / 'pytensor'}"
     try:
         yield
     finally:
@@ -185,9 +186,6 @@ class Lowering:
         if over:
             params["over_"] = True
         specs = [Spec(v.type.shape, v.type.dtype) for v in args]
-        if over and any(v is args[0] for v in args[1:]):
-            over = False
-            params.pop("over_")
         source = CODE[name](specs, outs, **params)
         whole = [*outs, *SCRATCH[name](specs, outs, **params)] if name in SCRATCH else outs
         op = Kernel(name, source, whole, ((0, 0),) if over else ())
@@ -197,6 +195,7 @@ class Lowering:
         return made
 
     def control(self, call):
+        """Loops and branches; constant arrays of their bodies are further operands."""
         params = dict(call.kwargs)
         bodies = [v for v in params.values() if isinstance(v, Graph)]
         params = {k: v for k, v in params.items() if not isinstance(v, Graph)}
@@ -265,6 +264,7 @@ class Lowering:
         return self.kernel("reshape", [v], (1,) * (rank - len(shape)) + shape)
 
     def kernel(self, name, args, shape, **params):
+        """A primitive that gives one array of `shape`, in the operands' dtype."""
         shape = tuple(map(int, shape))
         if name == "reshape" and shape == args[0].type.shape:
             return args[0]
@@ -308,6 +308,7 @@ class Lowering:
                 found = self.known[id(x)] = self.kernel(
                     "broadcast_to", [self.spread[id(x)]], tuple(x.shape)
                 )
+                self.fresh.add(id(x))
             return found
         x = np.array(x, order="C")
         if x.size == 1:
@@ -353,4 +354,3 @@ MODE = Mode(Linker(), REWRITES)
 LOWERED = {t: t.name for t in (*ELEMENTWISE, *(getattr(p, n) for n in CODE if hasattr(p, n)))}
 LOWERED |= {t: t.name for t in (p.dot_general, *(getattr(p, n) for n in LOOPS))}
 BACKEND = PyTensor("pytensor", LOWERED)
-_ = broadcast_shapes, Graph

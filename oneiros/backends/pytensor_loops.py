@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 
-from oneiros.backends.pytensor_kernels import Kernel, compiled
+from oneiros.backends.pytensor_kernels import Kernel, array_type, compiled
 from oneiros.backends.pytensor_linker import Lines
 from oneiros.backends.pytensor_scalars import literal, scalar
-from oneiros.core.spec import Spec
 
 __all__ = ["Control", "LOOPS"]
 
@@ -65,7 +64,7 @@ class Control(Kernel):
         bodies: Inner graphs as pairs of PyTensor's graph and its nodes in order.
         params: The primitive's other parameters.
         outs: Specs of the results.
-        count: How many operands are the primitive's own; constants of the bodies follow.
+        extra: For each body its constant arrays, which follow the primitive's own operands.
     """
 
     __props__ = ("kind", "marker")
@@ -76,8 +75,6 @@ class Control(Kernel):
         self.marker = id(self)
 
     def compiled(self, node):
-        from oneiros.backends.pytensor_kernels import array_type
-
         every = [*node.inputs, *node.outputs]
         names = [f"x{i}" for i in range(len(node.inputs))]
         names += [f"y{i}" for i in range(len(node.outputs))]
@@ -160,4 +157,3 @@ def cond(body, xs, ys):
 
 
 LOOPS = {"scan": scan, "while_loop": while_loop, "cond": cond}
-_ = Spec
