@@ -30,8 +30,8 @@ NAN, INF = float("nan"), float("inf")
 class Node:
     """A CNTK variable with its shape and dtype.
 
-    Convolutions and pools of CNTK have channels first: `front` is the same array with its axes in
-    that order. Each is made of the other when it is asked for.
+    Convolutions and pools of CNTK have channels first, and a batch axis of its own kind: `front` is
+    the same array in that form. Each form is made of the other when it is asked for.
     """
 
     def __init__(self, v, shape, dtype):
@@ -41,18 +41,29 @@ class Node:
     @property
     def v(self):
         if "v" not in self.made:
-            self.made["v"] = turned(self.made["front"], channels_last(len(self.shape) - 2))
+            self.made["v"] = turned(self.channels, channels_last(len(self.shape) - 2))
         return self.made["v"]
+
+    @property
+    def channels(self):
+        """The array with channels first, and without dynamic axes."""
+        if "channels" not in self.made:
+            n, *spatial, channels = self.shape
+            if self.has_front:
+                self.made["channels"] = unpacked(self.made["front"], (n, channels, *spatial))
+            else:
+                self.made["channels"] = turned(self.v, channels_first(len(spatial)))
+        return self.made["channels"]
 
     @property
     def front(self):
         if "front" not in self.made:
-            self.made["front"] = turned(self.made["v"], channels_first(len(self.shape) - 2))
+            self.made["front"] = C.to_batch(self.channels)
         return self.made["front"]
 
 
 class Front:
-    """A builder's result with channels first."""
+    """A builder's result in the form `Node.front`."""
 
     def __init__(self, v):
         self.v = v
@@ -100,16 +111,19 @@ class Beside:
     """Operands of an elementwise result of one shape and dtype."""
 
     def __init__(self, shape, dtype, front=False):
-        self.shape, self.dtype, self.front = tuple(shape), dtype, front
+        self.shape, self.dtype, self.front, self.whole = tuple(shape), dtype, front, tuple(shape)
         if front:
-            self.shape = (shape[0], shape[-1], *shape[1:-1])
+            self.shape = (shape[-1], *shape[1:-1])
 
     def __call__(self, x):
         if not isinstance(x, Node):
             return full(x, row_of(self.shape), self.dtype)
-        v = x.front if self.front and len(x.shape) == len(self.shape) else x.v
-        if self.front and x.shape == self.shape[1:2]:
-            v = C.reshape(v, (*x.shape, *(1,) * (len(self.shape) - 2)))
+        if self.front and x.shape == self.whole:
+            v = x.front
+        elif self.front and x.shape:
+            v = C.reshape(x.v, (*x.shape[-1:], *(1,) * (len(self.shape) - 1)))
+        else:
+            v = x.v
         v = v if x.dtype == self.dtype else C.cast(v, np.dtype(self.dtype).type)
         row = row_of(self.shape, WIDE)
         if size(x.shape) == 1 and row:
@@ -272,7 +286,8 @@ def reduced(f):
     def build(out, x, axes):
         rank = len(x.shape)
         if x.has_front and tuple(axes) == tuple(range(rank - 1)):  # all but the channels
-            return f(x.front, axis=[0, *range(2, rank)], keepdims=False)
+            each = C.unpack_batch(f(x.front, axis=list(range(1, rank - 1)), keepdims=False))
+            return f(C.reshape(each, (x.shape[0], *out.shape)), axis=0, keepdims=False)
         return f(x.v, axis=list(axes), keepdims=False) if axes else x.v
 
     return build
@@ -506,20 +521,15 @@ def fitted(v, shape, wanted):
 
 
 def correlate(x, shape, kernel, window, strides, groups=1):
-    """The correlation, all inside, of (batch, in, *spatial) with (out, in // groups, *window); and
-    its shape.
+    """The correlation, all inside, of a batch of (in, *spatial), of the whole shape `shape`, with
+    (out, in // groups, *window).
     """
     if len(strides) == 1:
-        shape, window = (*shape[:2], 1, shape[2]), (*window[:2], 1, window[2])
-        x, kernel = C.reshape(x, shape), C.reshape(kernel, window)
-        made, shape = correlate(x, shape, kernel, window, (1, *strides), groups)
-        shape = (*shape[:2], shape[3])
-        return C.reshape(made, shape), shape
-    made = C.convolution(kernel, C.to_batch(x), strides=tuple(strides), auto_padding=[False],
-                         groups=groups)  # fmt: skip
-    spatial = [(m - w) // s + 1 for m, w, s in zip(shape[2:], window[2:], strides)]
-    shape = (shape[0], window[0], *spatial)
-    return unpacked(made, shape), shape
+        x = C.reshape(x, (shape[1], 1, shape[2]))
+        kernel = C.reshape(kernel, (*window[:2], 1, window[2]))
+        made = C.convolution(kernel, x, strides=(1, *strides), auto_padding=[False], groups=groups)
+        return C.reshape(made, (window[0], (shape[2] - window[2]) // strides[0] + 1))
+    return C.convolution(kernel, x, strides=tuple(strides), auto_padding=[False], groups=groups)
 
 
 def moved(v, shape, order):
@@ -548,12 +558,13 @@ def spread_kernel(v, shape, dilation):
 def convolution(out, x, kernel, strides, padding, lhs_dilation, rhs_dilation, groups):
     rank = len(strides)
     if is_plain(padding, lhs_dilation):
-        x = x.front, (x.shape[0], x.shape[-1], *x.shape[1:-1])
+        v, shape = x.front, (x.shape[0], x.shape[-1], *x.shape[1:-1])
     else:
-        x = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
+        v, shape = moved(*framed(x.v, x.shape, padding, lhs_dilation), channels_first(rank))
+        v = C.to_batch(v)
     kernel = spread_kernel(kernel.v, kernel.shape, rhs_dilation)
     kernel = moved(*kernel, (rank + 1, rank, *range(rank)))
-    return Front(correlate(*x, *kernel, strides, groups)[0])
+    return Front(correlate(v, shape, *kernel, strides, groups))
 
 
 def is_plain(padding, dilation):
@@ -589,15 +600,14 @@ def convolution_input_grad(
     if groups == 1 and rank > 1:
         k = turned(k, (rank + 1, rank, *range(rank)))
         dx = C.convolution_transpose(
-            k, C.to_batch(g.front), strides=tuple(strides), auto_padding=[False] * (rank + 1),
+            k, g.front, strides=tuple(strides), auto_padding=[False] * (rank + 1),
             output_shape=(input_shape[-1], *whole),
         )  # fmt: skip
-        dx = unpacked(dx, (g.shape[0], input_shape[-1], *whole))
     else:
         dx = turned_correlation(g, k, window, whole, strides, groups)
     if is_plain(padding, lhs_dilation):
         return Front(dx)
-    dx = turned(dx, channels_last(rank))
+    dx = turned(unpacked(dx, (g.shape[0], input_shape[-1], *whole)), channels_last(rank))
     return unframed(dx, [g.shape[0], *whole, input_shape[-1]], input_shape, padding, lhs_dilation)
 
 
@@ -612,8 +622,10 @@ def turned_correlation(g, k, window, whole, strides, groups):
         (w - 1, n - ((m - 1) * s + 1), s - 1)
         for n, w, s, m in zip(whole, window, strides, g.shape[1:-1])
     ]
-    g = moved(*padded(g.v, g.shape, [(0, 0, 0), *widths, (0, 0, 0)], 0), channels_first(rank))
-    return correlate(*g, k, shape, (1,) * rank, groups)[0]
+    g, whole = moved(
+        *padded(g.v, g.shape, [(0, 0, 0), *widths, (0, 0, 0)], 0), channels_first(rank)
+    )
+    return correlate(C.to_batch(g), whole, k, shape, (1,) * rank, groups)
 
 
 def convolution_kernel_grad(
@@ -626,13 +638,15 @@ def convolution_kernel_grad(
     order, swap = (rank + 1, 0, *range(1, rank + 1)), (1, 0, *range(2, rank + 2))
     shape = (x.shape[-1], x.shape[0], *spans)
     if is_plain(padding, lhs_dilation):
-        v = cut(x.front, (*shape[1::-1], *x.shape[1:-1]), [0] * len(shape), (*shape[1::-1], *spans))
+        v = cut(
+            x.channels, (*shape[1::-1], *x.shape[1:-1]), [0] * len(shape), (*shape[1::-1], *spans)
+        )
         v = turned(v, swap)
     else:
         v, whole = framed(x.v, x.shape, padding, lhs_dilation)
         v = turned(cut(v, whole, [0] * len(whole), [whole[0], *spans, whole[-1]]), order)
     if set(strides) <= {1}:
-        k, window = moved(g.front, (g.shape[0], g.shape[-1], *g.shape[1:-1]), swap)
+        k, window = moved(g.channels, (g.shape[0], g.shape[-1], *g.shape[1:-1]), swap)
     else:
         widths = [(0, 0, 0), *[(0, 0, s - 1) for s in strides], (0, 0, 0)]
         k, window = moved(*padded(g.v, g.shape, widths, 0), order)
@@ -640,7 +654,8 @@ def convolution_kernel_grad(
     for i in range(groups):
         a = C.slice(v, 0, i * n, (i + 1) * n) if groups > 1 else v
         b = C.slice(k, 0, i * m, (i + 1) * m) if groups > 1 else k
-        made.append(correlate(a, (n, *shape[1:]), b, (m, *window[1:]), rhs_dilation)[0])
+        c = correlate(C.to_batch(a), (n, *shape[1:]), b, (m, *window[1:]), rhs_dilation)
+        made.append(unpacked(c, (n, m, *kernel_shape[:rank])))
     made = C.splice(*made, axis=1) if groups > 1 else made[0]
     return turned(made, (*range(2, rank + 2), 0, 1))
 
@@ -690,9 +705,7 @@ def part_of(v, shape, place, out, strides):
 def max_pool(out, x, window, strides, padding):  # CNTK's forgets NaN
     if is_slow(x, window, padding):
         return SLICED_MAX(out, x, window, strides, padding)
-    pool = lambda v: unpacked(
-        C.pooling(C.to_batch(v), C.MAX_POOLING, tuple(window), tuple(strides)), n.shape
-    )
+    pool = lambda v: C.pooling(v, C.MAX_POOLING, tuple(window), tuple(strides))
     n = Beside(out.shape, out.dtype, True)
     odd = pool(C.not_equal(x.front, x.front))
     return Front(where(C.greater(odd, n(0)), n(NAN), pool(x.front)))
@@ -710,9 +723,7 @@ def max_pool_grad(out, g, x, y, window, strides, padding):
     if tuple(window) == tuple(strides) and not is_slow(x, window, padding):
         n = Beside(y.shape, y.dtype, True)
         given = where(C.equal(y.front, y.front), g.front, n(0))  # a NaN has no place
-        made = C.unpooling(C.to_batch(given), C.to_batch(x.front), C.MAX_UNPOOLING,
-                           tuple(window), tuple(strides))  # fmt: skip
-        return Front(unpacked(made, Beside(x.shape, x.dtype, True).shape))
+        return Front(C.unpooling(given, x.front, C.MAX_UNPOOLING, tuple(window), tuple(strides)))
     zero = full(0, row_of(y.shape), y.dtype)
     parts = {at: where(hit, g.v, zero) for at, hit in hits(x, y, window, strides, padding)}
     whole = frame_shape(x.shape, padding, (1,) * len(window))

@@ -242,11 +242,25 @@ def test_odd_numbers_are_numpys(name):
     np.testing.assert_allclose(ran(lambda x: [ours(x)], ODD)[0], want, rtol=1e-5)
 
 
-def test_a_pool_keeps_nan():
-    x = np.zeros((1, 4, 4, 1), "float32")
-    x[0, 0, 1, 0] = np.nan
-    pool = lambda v: [p.max_pool(v, window=(2, 2), strides=(2, 2), padding=((0, 0), (0, 0)))]
-    assert np.isnan(ran(pool, x)[0]).sum() == 1
+POOL = {"window": (2, 2), "strides": (2, 2), "padding": ((0, 0), (0, 0))}
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 1), (8, 17, 16, 4)], ids=["slices", "pools"])
+def test_pools_are_numpys_with_nan_and_ties(shape):
+    rng = np.random.default_rng(1)
+    x = np.maximum(rng.normal(size=shape), 0).astype("float32")  # ties of zeros
+    x[0, 0, 1, 0], x[0, 2, 2, 0], x[0, 3, 3, 0] = np.nan, np.inf, -np.inf
+    y = backend.load("numpy").kernel(p.max_pool)(x, **POOL)
+    g = rng.normal(size=y.shape).astype("float32")
+    want = backend.load("numpy").kernel(p.max_pool_grad)(g, x, y, **POOL)
+    pooled = lambda v, g: [
+        made := p.max_pool(v, **POOL),
+        p.max_pool_grad(g, v, made, **POOL),
+        p.multiply(made, p.broadcast_to(np.ones((1,) * 4, "float32"), shape=(1,) * 4)),
+    ]
+    made = ran(pooled, x, g)
+    for a, b in zip(made, (y, want, y)):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_integers_that_a_float_does_not_hold():
