@@ -123,7 +123,12 @@ def compiled(name, names, lines, types, fast=True, parts=()):
     if key not in MADE:
         scope = {"__name__": __name__, **HELPERS, **TOOLS, **dict(parts)}
         function = compile_numba_function_src(source, name, scope, cache_key=key)
-        options = {"error_model": "numpy", "fastmath": FAST if fast else False, "cache": True}
+        options = {
+            "error_model": "numpy",
+            "fastmath": FAST if fast else False,
+            "cache": True,
+            "no_cfunc_wrapper": True,
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba's advice on performance
             signature = numba.types.void(*types)
