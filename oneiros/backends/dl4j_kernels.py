@@ -55,7 +55,7 @@ UNARY = {  # family and number
     p.erf: ("Strict", 45), p.erfc: ("Strict", 50), p.sqrt: ("Float", 1), p.rsqrt: ("Float", 3),
     p.isinf: ("Bool", 1), p.isfinite: ("Bool", 3), p.isnan: ("Bool", 2),
 }  # fmt: skip
-NAMED = {p.tanh: "tanh", p.sigmoid: "sigmoid", p.lgamma: "lgamma", p.digamma: "digamma"}
+NAMED = {p.tanh: "tanh", p.sigmoid: "sigmoid"}
 ROUNDING = {p.floor, p.ceil, p.round, p.trunc}
 
 
@@ -256,25 +256,58 @@ def isnan(plan, x, out):
     compare(plan, p.not_equal, x, x, out)
 
 
-def polygamma1(plan, x, out):
-    order = plan.spare_array(x.shape, x.dtype)
-    plan.call(SCALARS, 14, order, order, scalar(1, x.dtype), None)
-    plan.run("polygamma", [order, x], [out])
+def gamma_family(name):
+    def rule(plan, x, out):
+        """Where some are not positive, and may be poles, NumPy does it again."""
+        plan.run(name, [x], [out])
+        least = plan.spare_array((), x.dtype)
+        plan.call("execReduceSame", 2, x, None, least)
+        plan.line("if not {} > 0: {}({}, {}({}))", least, np.copyto, out,
+                  plan.kernels(getattr(p, name)), x)  # fmt: skip
+
+    return rule
+
+
+def bounded(plan, x, out):
+    """The lesser of `x` and a number whose square is finite into `out`; the logarithm of the rest."""
+    bound = scalar(1e18 if x.dtype.itemsize == 4 else 1e150, x.dtype)
+    rest = plan.spare_array(x.shape, x.dtype)
+    plan.call(SCALARS, 13, x, out, bound, None)
+    elementwise(plan, p.divide, x, out, rest)
+    transform(plan, p.log, rest, rest)
+    return rest
 
 
 def arcsinh(plan, x, out):
-    """By the size, where the engine's formula cancels nothing."""
-    size = plan.spare_array(x.shape, x.dtype)
+    """`log1p(x + x**2 / (1 + sqrt(x**2 + 1)))` of the size."""
+    size, part = (plan.spare_array(x.shape, x.dtype) for _ in "sp")
+    one = scalar(1, x.dtype)
     transform(plan, p.abs, x, size)
-    transform(plan, p.arcsinh, size, size)
+    plan.call(SCALARS, 39, size, size, scalar(1e-30, x.dtype), None)  # 0 / 0 is no number
+    rest = bounded(plan, size, out)
+    elementwise(plan, p.multiply, out, out, size)
+    elementwise(plan, p.add, size, one, part)
+    transform(plan, p.sqrt, part, part)
+    elementwise(plan, p.add, part, one, part)
+    elementwise(plan, p.divide, size, part, part)
+    elementwise(plan, p.add, out, part, out)
+    transform(plan, p.log1p, out, size)
+    elementwise(plan, p.add, size, rest, size)
     plan.call("execTransformSame", 1, x, out, None)
     elementwise(plan, p.multiply, out, size, out)
 
 
+def arccosh(plan, x, out):
+    low = plan.spare_array(x.shape, x.dtype)
+    rest = bounded(plan, x, low)
+    transform(plan, p.arccosh, low, out)
+    elementwise(plan, p.add, out, rest, out)
+
+
 COMPOSED = {
-    p.arcsinh: arcsinh,
+    p.arcsinh: arcsinh, p.arccosh: arccosh,
     p.trunc: trunc, p.sign: sign, p.cbrt: cbrt, p.log2: logarithm(2), p.log10: logarithm(10),
-    p.isnan: isnan, p.polygamma1: polygamma1,
+    p.isnan: isnan, p.lgamma: gamma_family("lgamma"), p.digamma: gamma_family("digamma"),
 }  # fmt: skip
 
 
