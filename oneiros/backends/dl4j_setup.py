@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,7 +67,18 @@ def setup(say=print):
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    say("ND4J unpacks its libraries (400 MB)")
+    _start(folder)
     say(f"ND4J is in {folder}")
+
+
+def _start(folder):
+    """Start it once, which unpacks the libraries; where that fails nothing is kept."""
+    command = "from oneiros.backends.dl4j_native import native; native()"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RuntimeError(f"ND4J does not start: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def _maven(folder, *options):
