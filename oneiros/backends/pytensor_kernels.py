@@ -26,7 +26,7 @@ from oneiros.backends.pytensor_scalars import HELPERS, JIT, literal, scalar
 from oneiros.core.spec import Spec
 
 __all__ = [
-    "CODE", "OVER", "Kernel", "array_type", "at", "bound", "compiled", "dot", "larger", "lengths", "nest", "row_of",
+    "CODE", "OVER", "Kernel", "array_type", "at", "bound", "compiled", "copied", "dot", "larger", "lengths", "nest", "row_of",
     "tensor_type",
 ]  # fmt: skip
 
@@ -230,6 +230,12 @@ def every(array, rank):
     return [(i, f"{array}.shape[{k}]") for k, i in enumerate(names)], names
 
 
+def copied(into, x):
+    """A line that copies an array: numba takes seconds to compile `into[...] = x`."""
+    flat = "seen({0}, ({0}.size,))[e]"
+    return f"for e in range({x}.size): {flat.format(into)} = {flat.format(x)}"
+
+
 def over(shape, prefix="i"):
     """Loops over a shape, and their indices."""
     names = [f"{prefix}{k}" for k in range(len(shape))]
@@ -326,7 +332,7 @@ def dynamic_update_slice(xs, ys, *, over_=False):
 
 
 def _start(over_):
-    return [] if over_ else ["y0[...] = x0"]
+    return [] if over_ else [copied("y0", "x0")]
 
 
 def take(xs, ys, *, axis):
@@ -775,7 +781,7 @@ def random_normal(xs, ys, *, shape, dtype):
 
 
 def copy(xs, ys):
-    return "y0[...] = x0"
+    return copied("y0", "x0")
 
 
 TOOLS = {"philox": philox, "seen": seen, "row": row, "rows": rows, **PRODUCTS}

@@ -11,6 +11,8 @@ import numpy as np
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.link.basic import JITLinker
 
+from oneiros.backends.pytensor_kernels import copied
+
 __all__ = ["Linker", "Lines", "Memory"]
 
 
@@ -83,7 +85,7 @@ class Lines:
                     self.blocks.append(self.held.pop(v))
         for y, name in zip(self.fgraph.outputs, self.targets):
             if self.name(y) != name:
-                self.lines.append(f"{name}[...] = {self.name(y)}")
+                self.lines.append(copied(name, self.name(y)))
         return self.lines
 
     def name(self, v):

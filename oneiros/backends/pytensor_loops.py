@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from oneiros.backends.pytensor_kernels import Kernel, array_type, compiled
+from oneiros.backends.pytensor_kernels import Kernel, array_type, compiled, copied
 from oneiros.backends.pytensor_linker import Lines
 from oneiros.backends.pytensor_scalars import literal, scalar
 
@@ -127,7 +127,7 @@ def scan(body, xs, ys, *, carry, slices, length, reverse):
     step += body(0, inputs, targets)
     step += [f"s{i}, n{i}, m{i} = n{i}, m{i}, n{i}" for i in range(carry)]
     lines += [f"for t in range({length}):", *_indented(step)]
-    return [*lines, *[f"y{i}[...] = s{i}" for i in range(carry)]]
+    return [*lines, *[copied(f"y{i}", f"s{i}") for i in range(carry)]]
 
 
 def while_loop(body, xs, ys, *, carry):
@@ -142,7 +142,7 @@ def while_loop(body, xs, ys, *, carry):
     step += body(1, inputs, [f"n{i}" for i in range(carry)])
     step += [f"s{i}, n{i}, m{i} = n{i}, m{i}, n{i}" for i in range(carry)]
     lines += ["while True:", *_indented(step)]
-    return [*lines, *[f"y{i}[...] = s{i}" for i in range(carry)]]
+    return [*lines, *[copied(f"y{i}", f"s{i}") for i in range(carry)]]
 
 
 def cond(body, xs, ys):
