@@ -9,6 +9,7 @@ NumPy is put together of what it computes right, or refused here and left to Num
 from __future__ import annotations
 
 import math
+from ctypes import c_void_p
 
 import numpy as np
 
@@ -213,10 +214,14 @@ def quick_sqrt(plan, call):
     """`x / sqrt(x + tiny)`, a normalization by oneDNN: ten times as fast as the engine's root."""
     (y,), x = call.outputs, call.args[0]
     array, out = plan.dense(x).reshape(-1), plan.place(y)
-    shape, zeros = (1, 1, 1, array.size), plan.kept("zeros", np.zeros, array.size, np.float32)
-    plan.run("batchnorm", [array.reshape(shape), zeros, array], [out.array.reshape(shape)],
-             t=(1e-37,), i=(0, 0, 3))  # fmt: skip
+    root(plan, array, out.array.reshape(-1))
     return plan.define(y, out)
+
+
+def root(plan, x, out):
+    shape, zeros = (1, 1, 1, x.size), plan.kept("zeros", np.zeros, x.size, x.dtype)
+    arrays = [x.reshape(shape), zeros, x]
+    plan.run("batchnorm", arrays, [out.reshape(shape)], t=(1e-37,), i=(0, 0, 3))
 
 
 def trunc(plan, x, out):
@@ -665,7 +670,10 @@ def adam_update(plan, call):
     s = plan.place(new_square, [(square, plan.operand(square))])
     flat = shaped(old.shape, *arrays, change, s.array, m.array)
     flat = [a.reshape(-1) for a in flat]
-    plan.run("adam_updater", [*flat[:3], rate, *numbers], flat[3:], i=(2**31 - 2,))
+    if old.size <= 12_000:
+        plan.run("adam_updater", [*flat[:3], rate, *numbers], flat[3:], i=(2**31 - 2,))
+    else:  # the updater is slow, loops over all are not
+        in_loops(plan, *flat, rate, *map(float, numbers))
     plan.define(new_mean, m)
     plan.define(new_square, s)
     w = plan.place(new, [(weight, plan.operand(weight))])
@@ -673,9 +681,30 @@ def adam_update(plan, call):
     plan.define(new, w)
 
 
+def in_loops(plan, g, v, m, change, new_v, new_m, rate, beta_1, beta_2, epsilon):
+    """Adam's change of the weights and its new means, in ten loops."""
+    dtype = g.dtype
+    gap = plan.spare_array(g.shape, dtype)
+
+    def blend(old, new, by):  # old + by * (new - old)
+        elementwise(plan, p.subtract, new, old, gap)
+        share = plan.kept("share", np.asarray, (by,), dtype)
+        plan.memory.arrays.append(share)
+        address = c_void_p(share.__array_interface__["data"][0])
+        return lambda out: plan.call(PAIRS, 10, gap, old, out, address)
+
+    blend(m, g, 1 - beta_1)(new_m)
+    elementwise(plan, p.multiply, g, g, change)
+    blend(v, change, 1 - beta_2)(new_v)
+    root(plan, new_v, gap)
+    elementwise(plan, p.add, gap, scalar(epsilon, dtype), gap)
+    elementwise(plan, p.multiply, new_m, rate, change)
+    elementwise(plan, p.divide, change, gap, change)
+
+
 def small_floats(weight, *_):
-    """What the updater is faster for than one loop for each operation."""
-    return weight.dtype == "float32" and 0 < math.prod(weight.shape) <= 12_000
+    """What the rule for Adam's update takes."""
+    return weight.dtype == "float32" and math.prod(weight.shape) > 0
 
 
 def widened(rule):
