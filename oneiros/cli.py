@@ -41,7 +41,8 @@ examples:
   oneiros run train.py --epochs 3
   ONEIROS_BACKEND=numpy oneiros run train.py
 """
-FRAMEWORKS = {"dl4j": "jpype"}  # the package that a backend needs, where it has another name
+# The package that a backend needs, where it has another name; CNTK's is in a Python of its own.
+FRAMEWORKS = {"dl4j": "jpype", "cntk": "numpy"}
 
 
 def main(arguments=None):
@@ -192,4 +193,9 @@ def _state(name):
             return "ready"
         return "not in this version"
     package = FRAMEWORKS.get(name, name)
-    return "ready" if importlib.util.find_spec(package) else f"needs the package {package}"
+    if not importlib.util.find_spec(package):
+        return f"needs the package {package}"
+    module = f"oneiros.backends.{name}_setup"
+    if importlib.util.find_spec(module) and not importlib.import_module(module).home().exists():
+        return f"needs `oneiros setup {name}`"
+    return "ready"
