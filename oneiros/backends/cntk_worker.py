@@ -25,6 +25,7 @@ CPU = C.cpu()
 WIDE = 1024  # elements from which on a number beside an array is spread over the last axis
 HEAD = struct.Struct("<cQ")
 NAN, INF = float("nan"), float("inf")
+where = C.element_select
 
 
 class Node:
@@ -136,10 +137,6 @@ def cast_to(x, dtype):
 
 
 # Elementwise: functions of `n`, which makes constants, and of variables ---------------------------
-def where(c, x, y):
-    return C.element_select(c, x, y)
-
-
 def sqrt(n, x):  # CNTK's is 0 where there is none
     return where(C.greater_equal(x, n(0)), C.sqrt(x), n(NAN))
 
@@ -208,10 +205,6 @@ def smaller(n, x, y):
     return where(C.greater_equal(x, y), y, where(C.equal(y, y), x, y))
 
 
-def divide(n, x, y):
-    return C.element_divide(x, y)
-
-
 def power(n, x, y, exponent=None):
     if exponent == 0.5:
         return sqrt(n, x)
@@ -232,7 +225,7 @@ ELEMENTWISE = {
     "sin": C.sin, "cos": C.cos, "tan": C.tan, "arcsin": C.asin, "arccos": C.acos,
     "arctan": C.atan, "sinh": C.sinh, "cosh": C.cosh, "arcsinh": C.asinh, "arctanh": C.atanh,
     "tanh": C.tanh, "sigmoid": C.sigmoid, "add": C.plus, "subtract": C.minus,
-    "multiply": C.element_times, "equal": C.equal, "not_equal": C.not_equal, "less": C.less,
+    "multiply": C.element_times, "divide": C.element_divide, "equal": C.equal, "not_equal": C.not_equal, "less": C.less,
     "less_equal": C.less_equal, "greater": C.greater, "greater_equal": C.greater_equal,
     "logical_and": C.element_times, "logical_xor": C.not_equal,
 }  # fmt: skip
@@ -240,7 +233,7 @@ ELEMENTWISE = {name: (lambda n, *xs, _f=f: _f(*xs)) for name, f in ELEMENTWISE.i
 ELEMENTWISE.update({
     "sqrt": sqrt, "log": log, "log1p": log1p, "expm1": expm1, "arccosh": arccosh, "cbrt": cbrt,
     "sign": sign, "trunc": trunc, "round": rounded, "erf": erf, "maximum": larger,
-    "minimum": smaller, "divide": divide, "power": power, "floor_divide": floor_divide,
+    "minimum": smaller, "power": power, "floor_divide": floor_divide,
     "log2": lambda n, x, safe=False: C.element_times(log(n, x, safe), n(1 / math.log(2))),
     "log10": lambda n, x, safe=False: C.element_times(log(n, x, safe), n(1 / math.log(10))),
     "rsqrt": lambda n, x: C.reciprocal(C.sqrt(x)),
@@ -344,10 +337,6 @@ def running(f, neutral):
 
 
 # Shapes and places --------------------------------------------------------------------------------
-def reshape(out, x, shape):
-    return C.reshape(x.v, tuple(shape))
-
-
 def turned(v, order):
     order = tuple(order)
     return v if order == tuple(range(len(order))) else C.transpose(v, order)
@@ -777,7 +766,7 @@ BUILDERS = {
     "cumsum": running(lambda n, x, y: x + y, 0),
     "cumprod": running(lambda n, x, y: C.element_times(x, y), 1),
     "cummax": running(larger, -INF), "cummin": running(smaller, INF),
-    "reshape": reshape, "transpose": lambda out, x, order: turned(x.v, order),
+    "reshape": lambda out, x, shape: C.reshape(x.v, tuple(shape)), "transpose": lambda out, x, order: turned(x.v, order),
     "broadcast_to": broadcast_to, "iota": iota,
     "slice": lambda out, x, start, stop, strides: cut(x.v, x.shape, start, stop, strides),
     "pad": lambda out, x, widths, value: padded(x.v, x.shape, widths, value)[0],
