@@ -4,6 +4,7 @@ All host-side chance (initial weights, shuffles, splits) is NumPy's Philox, a co
 generator whose streams for different seeds are independent.
 """
 
+import os
 import random
 import threading
 
@@ -41,10 +42,9 @@ def set_seed(seed):
 
 def fresh_seed():
     """A seed for something that was given none, from 1 to 2**31 - 1."""
-    global _source
     with _lock:
-        if _source is None:
-            _source = np.random.Generator(np.random.Philox())
+        if _source is None:  # NumPy's generators are not loaded for it
+            return 1 + int.from_bytes(os.urandom(8)) % (2**31 - 1)
         return int(_source.integers(1, 2**31))
 
 
